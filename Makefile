@@ -1,0 +1,47 @@
+# The two commands of a newcomer: `make demo` and `make test`. Everything else is for developers.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help install demo test lint types format lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## create .venv and install the locked versions (the other targets do it by themselves)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"tryon needs Python 3.11 or 3.12; {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the locked packages into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)  ## the whole way, from nothing to a try-on over HTTP [PERSON=a.jpg GARMENT=b.jpg OUT=out/demo]
+	@exec $(BIN)/tryon demo $(if $(OUT),--out $(OUT)) $(if $(PERSON),--person $(PERSON)) $(if $(GARMENT),--garment $(GARMENT))
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check platform jobs tests
+	$(BIN)/ruff format --check platform jobs tests
+
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+format: $(STAMP)  ## ruff format and the fixes ruff can make by itself
+	$(BIN)/ruff check --fix platform jobs tests
+	$(BIN)/ruff format platform jobs tests
+
+lock:  ## resolve pyproject.toml anew into requirements.lock
+	rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
+	build/lock-venv/bin/pip install --quiet torch==2.13.0 && build/lock-venv/bin/pip install --quiet --editable ".[dev]"
+	build/lock-venv/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:  ## remove everything that was built or installed
+	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache platform/*.egg-info

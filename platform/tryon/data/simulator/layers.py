@@ -1,0 +1,87 @@
+"""Layers of the picture and the light that falls on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tryon.data.simulator.geometry import Color, Float, Window, f32
+
+
+@dataclass(frozen=True)
+class Light:
+    """A key light with ambient fill.
+
+    Attributes:
+        direction: unit vector towards the light; x right, y down, z towards the camera.
+        ambient: share of light without direction, 0..1.
+        tint: RGB factor of the key light, near 1.
+    """
+
+    direction: tuple[float, float, float]
+    ambient: float
+    tint: Color
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One painted layer.
+
+    Attributes:
+        window: rows and columns of the canvas it covers.
+        alpha: (h, w), 0..1.
+        rgb: (h, w, 3), 0..1.
+        label: ATR class of its pixels in the parse.
+    """
+
+    window: Window
+    alpha: Float
+    rgb: Float
+    label: int
+
+
+def overlap(a: Window, b: Window) -> tuple[Window, Window] | None:
+    """The common part of two windows, as slices into each; None when they do not meet."""
+    starts = [max(p.start, q.start) for p, q in zip(a, b, strict=True)]
+    stops = [min(p.stop, q.stop) for p, q in zip(a, b, strict=True)]
+    if any(start >= stop for start, stop in zip(starts, stops, strict=True)):
+        return None
+    in_a, in_b = (
+        tuple(slice(s - w.start, e - w.start) for s, e, w in zip(starts, stops, window, strict=True)) for window in (a, b)
+    )
+    return (in_a[0], in_a[1]), (in_b[0], in_b[1])
+
+
+def over(canvas: Float, layer: Layer) -> None:
+    """Paints a layer onto a canvas (H, W, 3), in place."""
+    part = canvas[layer.window]
+    part += (layer.rgb - part) * layer.alpha[..., None]
+
+
+def shade(height: Float, px: float, light: Light) -> Float:
+    """Brightness of a surface given as a height field: about 1 where it faces the camera, less where it turns away.
+
+    Args:
+        height: (H, W) towards the camera, heads.
+        px: heads a pixel.
+        light: the light.
+    """
+    if min(height.shape) < 2:
+        return f32(np.ones_like(height))
+    gy, gx = np.gradient(height, np.float32(px))
+    gx, gy = np.clip(gx, -3, 3), np.clip(gy, -3, 3)
+    norm = 1.0 / np.sqrt(1.0 + gx * gx + gy * gy)
+    lx, ly, lz = light.direction
+    lambert = (-np.float32(lx) * gx - np.float32(ly) * gy + np.float32(lz)) * norm
+    wrapped = np.maximum(lambert + np.float32(0.25), 0.0) * np.float32(1.0 / (lz + 0.25))
+    facing = np.float32(0.80) + np.float32(0.20) * norm
+    return f32((light.ambient + (1.0 - light.ambient) * wrapped) * facing)
+
+
+def tinted(rgb: Float | Color, brightness: Float, light: Light, *, skin: bool = False) -> Float:
+    """Colour under a brightness; shadows on skin grow warmer, as light scatters in it."""
+    warmth = f32((0.80, 1.02, 1.12)) if skin else f32((0.97, 1.0, 1.02))
+    tone = np.power(np.maximum(brightness, 1e-3)[..., None], warmth)
+    lit = f32(rgb) * tone * f32(light.tint)
+    return f32(np.where(lit > 0.9, 0.9 + 0.1 * np.tanh((lit - 0.9) * 10), lit))

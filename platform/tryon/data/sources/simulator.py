@@ -1,0 +1,34 @@
+"""The simulator as a source: samples drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tryon.data.shards import ROWS_PER_SHARD
+from tryon.data.simulator import simulate
+from tryon.sample import Row
+
+
+class SimulatorSource:
+    """Sample `i` depends on the seed and on `i` alone."""
+
+    fields = (
+        "id", "category", "person", "garment", "garment_mask", "pose", "person_mask", "parse", "true_flow",
+        "true_garment", "true_mask", "true_amodal_mask", "unoccluded_person",
+    )  # fmt: skip
+    licence = "Apache-2.0"
+
+    def __init__(self, num: int, size: tuple[int, int], seed: int) -> None:
+        """Sets how many samples, at which (height, width) px, from which seed."""
+        self._num = num
+        self._size = size
+        self._seed = seed
+
+    def tasks(self) -> Sequence[range]:
+        return [range(i, min(i + ROWS_PER_SHARD, self._num)) for i in range(0, self._num, ROWS_PER_SHARD)]
+
+    def read(self, task: range) -> list[Row]:
+        return [simulate(self._seed, index, *self._size) for index in task]
+
+    def content_hash(self) -> str:
+        return f"{self._seed}-{self._size}"

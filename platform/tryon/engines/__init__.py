@@ -1,0 +1,1 @@
+"""Engines: how a pipeline of stages runs (in process, over Ray Data)."""

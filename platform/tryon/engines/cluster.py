@@ -1,0 +1,63 @@
+"""Starting and ending Ray: quiet, local unless a cluster is named, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Set before Ray starts; workers inherit them. `setdefault`: what the user exported wins.
+_QUIET = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "GLOG_minloglevel": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+# One reader must always find a CPU beside actors that hold the others, or Ray Data waits for ever.
+SPARE_CPUS = 2
+
+
+@contextmanager
+def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+    """Joins the cluster that is named, or starts one on this machine and ends it afterwards.
+
+    Inside a session that is already running nothing is started and nothing is ended.
+
+    Args:
+        address: of a cluster; None takes ``RAY_ADDRESS`` from the environment, else starts a local one.
+        num_cpus: logical CPUs of a local cluster; None: the machine's and two to spare for readers.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    local: dict[str, Any] = {}
+    if address == "local":
+        for key, value in _QUIET.items():
+            os.environ.setdefault(key, value)
+        local = {"num_cpus": num_cpus or physical_cpus() + SPARE_CPUS, "include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def physical_cpus() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def worker_cpus() -> int:
+    """CPUs that actors of a data job may hold: the cluster's less what is spared for readers."""
+    import ray
+
+    if not ray.is_initialized():
+        return physical_cpus()
+    return max(1, int(ray.cluster_resources().get("CPU", 1)) - SPARE_CPUS)

@@ -1,0 +1,1 @@
+"""Evaluation: protocol, metrics over Ray Data, HTML report."""

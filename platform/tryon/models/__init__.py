@@ -1,0 +1,1 @@
+"""Networks: pure PyTorch that knows neither stages nor Ray. One file a network."""

@@ -1,0 +1,229 @@
+"""The bundle: a folder of networks with what is needed to run and to trust them.
+
+``bundle.json`` + one safetensors file a network, on any URI. Training writes it, evaluation and serving load it.
+It lives beside the networks (not under training) because stages load it and stages know nothing of training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
+from torch import nn
+
+from tryon import __version__, storage
+from tryon.config import Config, Size, StageSpec, explain
+from tryon.errors import BundleError, ConfigError, StorageError
+from tryon.models.registry import build_network, num_parameters
+
+DEMO_BUNDLE = "out/demo/bundle"
+MANIFEST = "bundle.json"
+Role = Literal["warp", "synthesis", "refinement"]
+ROLE_STAGES: Mapping[str, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
+
+
+class NetworkEntry(Config):
+    """One network of a bundle."""
+
+    network: str = Field(description="a name of `tryon.models.registry`")
+    config: Mapping[str, Any] = Field(default_factory=dict, description="the network's config")
+    size: Size = Field(description="(height, width) px it was trained at and runs at")
+    file: str = Field(description="safetensors file in the bundle's folder")
+    sha256: str = Field(description="of that file")
+    num_parameters: int = Field(ge=0, description="trainable and frozen")
+    training: Mapping[str, Any] = Field(default_factory=dict, description="the resolved training config")
+    metrics: Mapping[str, float] = Field(default_factory=dict, description="last validation figures")
+
+
+class BundleManifest(Config):
+    """What `bundle.json` holds."""
+
+    format: Literal[1] = Field(description="version of this layout")
+    tryon_version: str = Field(description="that wrote it")
+    working_size: Size = Field((1024, 768), description="(height, width) px photos are letterboxed to")
+    networks: Mapping[Role, NetworkEntry] = Field(default_factory=dict, description="by role")
+    weights_licence: str = Field("unstated", description="licence of the weights")
+    data_licence: str = Field("unstated", description="licence of the data they were trained on")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle.
+
+    Attributes:
+        uri: where it came from.
+        manifest: `bundle.json`.
+        networks: in eval mode, by role.
+    """
+
+    uri: str
+    manifest: BundleManifest
+    networks: Mapping[str, nn.Module]
+
+    def network(self, role: str) -> tuple[nn.Module, Size]:
+        """A network and the size it runs at.
+
+        Raises:
+            BundleError: the bundle has no such role.
+        """
+        if role not in self.networks:
+            have = ", ".join(self.networks) or "none"
+            raise BundleError(f"bundle {self.uri} has no {role} network (it has: {have})", code="bundle-incomplete")
+        return self.networks[role], self.manifest.networks[role].size  # type: ignore[index]
+
+
+def read_manifest(uri: str) -> BundleManifest:
+    """Reads `bundle.json` of a bundle.
+
+    Raises:
+        BundleError: nothing there, not a bundle, or of another format; the message names it.
+    """
+    try:
+        raw = storage.read_bytes(storage.join(uri, MANIFEST))
+    except StorageError as error:
+        why = "does not exist" if not storage.exists(uri) else f"is no bundle: it has no {MANIFEST}"
+        text = f"bundle {uri!r} {why}; `tryon train` or `tryon demo` makes one"
+        raise BundleError(text, code="bundle-missing", field="bundle") from error
+    try:
+        return BundleManifest.model_validate(json.loads(raw))
+    except json.JSONDecodeError as error:
+        raise BundleError(f"bundle {uri!r}: {MANIFEST} is no JSON: {error}", code="bundle-corrupt") from error
+    except ValidationError as error:
+        raise BundleError(f"bundle {uri!r}: {explain(error, MANIFEST)}", code="bundle-corrupt") from error
+
+
+def load_bundle(uri: str) -> Bundle:
+    """Loads a bundle's networks; a second call in this process for unchanged files is free.
+
+    Args:
+        uri: a folder, local or ``s3://``.
+
+    Raises:
+        BundleError: missing, of another format, a file whose sha256 differs, weights that do not fit.
+    """
+    manifest = read_manifest(uri)
+    return _load(uri, manifest.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _load(uri: str, manifest_json: str) -> Bundle:
+    manifest = BundleManifest.model_validate_json(manifest_json)
+    return Bundle(uri, manifest, {role: _load_network(uri, entry) for role, entry in manifest.networks.items()})
+
+
+def _load_network(uri: str, entry: NetworkEntry) -> nn.Module:
+    try:
+        data = storage.read_bytes(storage.join(uri, entry.file))
+    except StorageError as error:
+        raise BundleError(f"bundle {uri!r} lacks {entry.file}", code="bundle-incomplete") from error
+    if storage.sha256(data) != entry.sha256:
+        text = f"bundle {uri!r}: {entry.file} is not the file {MANIFEST} names (sha256 differs)"
+        raise BundleError(text, code="bundle-corrupt")
+    try:
+        network = build_network(entry.network, entry.config)
+        network.load_state_dict(safetensors_load(data))
+    except (ConfigError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"bundle {uri!r}: {entry.file} does not fit: {reason}", code="bundle-corrupt") from error
+    return network.eval().requires_grad_(False)
+
+
+def write_network(
+    uri: str,
+    role: Role,
+    name: str,
+    network: nn.Module,
+    *,
+    size: Size,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    working_size: Size | None = None,
+    data_licence: str = "unstated",
+) -> BundleManifest:
+    """Writes a network into a bundle, beside the networks that are there; the manifest goes last.
+
+    A reader sees the old bundle or the new one: the weights' file has their hash in its name.
+
+    Args:
+        uri: the bundle's folder; made if it is not there.
+        role: what the network does in the pipeline.
+        name: of the network in the registry.
+        network: with its weights.
+        size: (height, width) px it was trained at.
+        training: the resolved training config, kept for reading.
+        metrics: validation figures.
+        working_size: photos are letterboxed to it; None keeps the bundle's.
+        data_licence: of the training data.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    data = safetensors_save(state)
+    digest = storage.sha256(data)
+    entry = NetworkEntry(
+        network=name, config=network.config.model_dump(), size=size, file=f"{role}-{digest[:12]}.safetensors",
+        sha256=digest, num_parameters=num_parameters(network), training=training, metrics=metrics,
+    )  # fmt: skip
+    old = read_manifest(uri) if storage.exists(storage.join(uri, MANIFEST)) else None
+    manifest = BundleManifest(
+        format=1,
+        tryon_version=__version__,
+        working_size=working_size or (old.working_size if old else (1024, 768)),
+        networks={**(old.networks if old else {}), role: entry},
+        weights_licence="Apache-2.0" if data_licence == "Apache-2.0" else "as the data's",
+        data_licence=data_licence,
+    )
+    storage.write_bytes(storage.join(uri, entry.file), data)
+    storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
+    if old and role in old.networks and old.networks[role].file != entry.file:
+        storage.delete(storage.join(uri, old.networks[role].file))
+    return manifest
+
+
+def default_bundle() -> str:
+    """The bundle used where none is named: ``TRYON_BUNDLE``, else the demo's in the working directory or checkout.
+
+    Raises:
+        BundleError: there is none; the message says how to get one.
+    """
+    named = os.environ.get("TRYON_BUNDLE")
+    if named:
+        return named
+    checkout = Path(__file__).resolve().parents[3]
+    for folder in (Path.cwd(), checkout):
+        if (folder / DEMO_BUNDLE / MANIFEST).exists():
+            return str(folder / DEMO_BUNDLE)
+    text = f"no bundle was named and {DEMO_BUNDLE} is not there: give --bundle, set TRYON_BUNDLE, or run `make demo`"
+    raise BundleError(text, code="bundle-missing", field="bundle")
+
+
+def copy_bundle(source: str, target: str) -> None:
+    """Copies a bundle's files, the manifest last.
+
+    Raises:
+        BundleError: the source is no bundle.
+    """
+    manifest = read_manifest(source)
+    for entry in manifest.networks.values():
+        storage.write_bytes(storage.join(target, entry.file), storage.read_bytes(storage.join(source, entry.file)))
+    storage.write_bytes(storage.join(target, MANIFEST), manifest.model_dump_json(indent=2).encode())
+
+
+def tryon_stages(uri: str) -> list[StageSpec]:
+    """The stages that take an annotated sample to a try-on with this bundle, in order."""
+    manifest = read_manifest(uri)
+    return [
+        StageSpec(name=stage, options={"bundle": uri}) for role, stage in ROLE_STAGES.items() if role in manifest.networks
+    ]
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a network to the device, channels last, which convolutions prefer there."""
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

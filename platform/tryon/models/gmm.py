@@ -1,0 +1,157 @@
+"""Geometric matching module: garment and person encoders, correlation, TPS regression.
+
+After CP-VTON's GMM (Wang et al. 2018, arXiv 1807.07688). Two departures: the network sees shape only (masks, limbs,
+regions), not looks, so that what it learns on drawings holds on photos; and it regresses offsets from an anchor, the
+similarity that lays the garment's box on the torso, so that an untrained network is already a plausible warp.
+
+Shape legend: b batch, h, w network size, k = grid * grid control points.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from tryon.config import Config
+from tryon.models.layers import ConvNormAct, sample_image
+from tryon.models.tensors import LIMBS, REGIONS
+from tryon.models.tps import control_points, tps_grid
+from tryon.sample import Joint
+
+
+class GmmConfig(Config):
+    """Size of the geometric matching module."""
+
+    width: int = Field(16, ge=4, le=128, description="channels of the first layer; doubled twice")
+    grid: int = Field(5, ge=3, le=9, description="control points a side")
+
+
+class Gmm(nn.Module):
+    """TPS warp of a garment onto a person."""
+
+    config_class = GmmConfig
+    person_channels = 1 + len(LIMBS) + len(REGIONS)
+
+    def __init__(self, config: GmmConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.garment_encoder = _encoder(1, w)
+        self.person_encoder = _encoder(self.person_channels, w)
+        self.reduce = ConvNormAct(8 * w, 4 * w)
+        self.match = nn.Sequential(ConvNormAct(4 * w + CORRELATION_CELLS, 4 * w), ConvNormAct(4 * w, 4 * w, 2))
+        self.regress = nn.Sequential(nn.Linear(4 * w * POOL[0] * POOL[1], 128), nn.SiLU(), nn.Linear(128, 2 * config.grid**2))
+        last = self.regress[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, condition: dict[str, Tensor]) -> Tensor:
+        """Predicts where each control point on the person samples the garment photo.
+
+        Args:
+            condition: of `tryon.models.tensors.condition`; used: garment_mask, agnostic_mask, limbs, regions, pose.
+
+        Returns:
+            float (b, k, 2): (x, y) in [-1, 1] of the garment photo; for `tps_grid`.
+        """
+        person = torch.cat([condition["agnostic_mask"], condition["limbs"], condition["regions"]], dim=1)
+        f_garment = self.garment_encoder(condition["garment_mask"])
+        f_person = self.person_encoder(person)
+        joined = self.reduce(torch.cat([f_garment, f_person], dim=1))
+        features = self.match(torch.cat([joined, correlate(f_garment, f_person)], dim=1))
+        pooled = F.adaptive_avg_pool2d(features, POOL).flatten(1)
+        offsets = self.regress(pooled).view(len(pooled), -1, 2)
+        return anchor_sources(condition, self.config.grid) + offsets
+
+    def warp(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicts and applies the warp at the network size.
+
+        Returns:
+            Warped garment (b, 3, h, w), warped mask (b, 1, h, w), sampling grid (b, h, w, 2).
+        """
+        h, w = condition["garment"].shape[-2:]
+        grid = tps_grid(self(condition), h, w)
+        return apply_grid(condition["garment"], condition["garment_mask"], grid)
+
+
+POOL = (8, 6)
+CORRELATION_SIZE = (16, 12)
+CORRELATION_CELLS = CORRELATION_SIZE[0] * CORRELATION_SIZE[1]
+
+
+def apply_grid(garment: Tensor, mask: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples garment and mask at a grid; nothing comes from outside the photo."""
+    return sample_image(garment, grid), sample_image(mask, grid, padding="zeros"), grid
+
+
+def _encoder(in_channels: int, width: int) -> nn.Sequential:
+    """Four halvings: (b, in, h, w) to (b, 4 * width, h / 16, w / 16)."""
+    channels = (in_channels, width, 2 * width, 4 * width, 4 * width)
+    return nn.Sequential(*[ConvNormAct(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False)])
+
+
+def correlate(f_garment: Tensor, f_person: Tensor) -> Tensor:
+    """Cosine similarity of every person cell with every garment cell.
+
+    Args:
+        f_garment: (b, c, h', w').
+        f_person: (b, c, h', w').
+
+    Returns:
+        (b, 192, h', w'): channel i is the similarity to garment cell i of a 16 x 12 lattice.
+    """
+    b, c, h, w = f_person.shape
+    cells = F.normalize(F.adaptive_avg_pool2d(f_garment, CORRELATION_SIZE), dim=1).flatten(2)
+    return (cells.transpose(1, 2) @ F.normalize(f_person, dim=1).flatten(2)).view(b, -1, h, w)
+
+
+def anchor_sources(condition: dict[str, Tensor], grid: int) -> Tensor:
+    """Control-point sources of the similarity that lays the garment's box on the torso.
+
+    The neck of the pose goes to the top of the garment mask's box, 1.15 torso lengths to its height; the torso's
+    lean is followed. Used as the network's starting point and as the affine-paste baseline.
+
+    Args:
+        condition: garment_mask (b, 1, h, w) and pose (b, 25, 3) px at the network size.
+        grid: control points a side.
+
+    Returns:
+        float32 (b, k, 2) in [-1, 1] of the garment photo.
+    """
+    mask, pose = condition["garment_mask"], condition["pose"]
+    h, w = mask.shape[-2:]
+    top, height, centre = _mask_box(mask)
+    neck, hip = pose[:, Joint.NECK, :2], pose[:, Joint.MID_HIP, :2]
+    seen = (pose[:, Joint.NECK, 2] > 0) & (pose[:, Joint.MID_HIP, 2] > 0)
+    neck = torch.where(seen[:, None], neck, neck.new_tensor([w / 2, 0.25 * h]))
+    hip = torch.where(seen[:, None], hip, hip.new_tensor([w / 2, 0.75 * h]))
+    spine = hip - neck
+    length = spine.norm(dim=1).clamp_min(0.1 * h)
+    down = spine / length[:, None]
+    across = torch.stack([down[:, 1], -down[:, 0]], dim=1)
+    size = pose.new_tensor([w / 2, h / 2])
+    points = (control_points(grid).to(pose.device) + 1) * size - neck[:, None]
+    scale = (height / (TORSO_HEIGHTS * length))[:, None]
+    x = centre[:, None] + (points * across[:, None]).sum(-1) * scale
+    y = top[:, None] + ((points * down[:, None]).sum(-1) + NECK_RISE * length[:, None]) * scale
+    return torch.stack([x, y], dim=-1) / size - 1
+
+
+TORSO_HEIGHTS = 1.25  # garment box height in torso lengths (neck to mid-hip), on simulator tops
+NECK_RISE = 0.08  # the box's top edge, at the shoulder seams, lies above the neck keypoint
+
+
+def _mask_box(mask_b1hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Top px, height px and horizontal centre px of each mask; the whole frame for an empty one."""
+    h, w = mask_b1hw.shape[-2:]
+    rows = (mask_b1hw.amax(dim=(1, 3)) > 0.5).float()
+    columns = (mask_b1hw.amax(dim=(1, 2)) > 0.5).float()
+    empty = rows.sum(1) == 0
+    rows = torch.where(empty[:, None], torch.ones_like(rows), rows)
+    columns = torch.where(empty[:, None], torch.ones_like(columns), columns)
+    top, bottom = rows.argmax(1).float(), h - rows.flip(1).argmax(1).float()
+    left, right = columns.argmax(1).float(), w - columns.flip(1).argmax(1).float()
+    return top, bottom - top, (left + right) / 2

@@ -1,0 +1,131 @@
+"""NAFNet (Chen et al. 2022, arXiv 2204.04676), in the arrangement of AutoDIR's structural-correction module too.
+
+Parameter names and shapes are those of the published checkpoints (key ``params``), so those load strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from tryon.config import Config
+
+
+class NafNetConfig(Config):
+    """Size of the network. The structural-correction module has 6 input channels: context, then the image."""
+
+    in_channels: int = Field(6, ge=3, le=12, description="3, or 6 with a context image in front")
+    width: int = Field(16, ge=4, le=128, description="channels at full resolution; doubled each level")
+    encoder_blocks: tuple[int, ...] = Field((1, 1, 2), description="blocks of each level on the way down")
+    middle_blocks: int = Field(2, ge=1, le=64, description="blocks at the lowest resolution")
+    decoder_blocks: tuple[int, ...] = Field((1, 1, 1), description="blocks of each level on the way up")
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of each pixel."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to the same shape."""
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        variance = centred.square().mean(1, keepdim=True)
+        normed = centred * torch.rsqrt(variance + self.eps)
+        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def _gate(x: Tensor) -> Tensor:
+    a, b = x.chunk(2, dim=1)
+    return a * b
+
+
+class NafBlock(nn.Module):
+    """Depth-wise convolution with gate and channel attention, then a gated pointwise layer; both with shortcuts."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, c, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
+        self.conv1 = nn.Conv2d(c, 2 * c, 1)
+        self.conv2 = nn.Conv2d(2 * c, 2 * c, 3, padding=1, groups=2 * c)
+        self.conv3 = nn.Conv2d(c, c, 1)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(c, c, 1))
+        self.conv4 = nn.Conv2d(c, 2 * c, 1)
+        self.conv5 = nn.Conv2d(c, c, 1)
+        self.norm1 = LayerNorm2d(c)
+        self.norm2 = LayerNorm2d(c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to the same shape."""
+        y = _gate(self.conv2(self.conv1(self.norm1(x))))
+        x = x + self.conv3(y * self.sca(y)) * self.beta
+        out: Tensor = x + self.conv5(_gate(self.conv4(self.norm2(x)))) * self.gamma
+        return out
+
+
+class NafNet(nn.Module):
+    """U-shaped restoration network; the result is added to the image's own channels."""
+
+    config_class = NafNetConfig
+
+    def __init__(self, config: NafNetConfig) -> None:
+        super().__init__()
+        if len(config.encoder_blocks) != len(config.decoder_blocks):
+            raise ValueError(
+                f"encoder_blocks {config.encoder_blocks} and decoder_blocks {config.decoder_blocks} differ in length"
+            )
+        self.config = config
+        widths = [config.width * 2**i for i in range(len(config.encoder_blocks) + 1)]
+        self.intro = nn.Conv2d(config.in_channels, config.width, 3, padding=1)
+        self.ending = nn.Conv2d(config.width, 3, 3, padding=1)
+        self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(widths, config.encoder_blocks, strict=False))
+        self.decoders = nn.ModuleList(
+            _blocks(c, n) for c, n in zip(widths[-2::-1], config.decoder_blocks, strict=True)
+        )
+        self.middle_blks = _blocks(widths[-1], config.middle_blocks)
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths[:0:-1]
+        )
+        self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, 2) for c in widths[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restores an image.
+
+        Args:
+            x: (b, in_channels, h, w); with 6 channels the context comes first and the image is channels 3..5.
+
+        Returns:
+            (b, 3, h, w).
+
+        Raises:
+            ValueError: another number of channels.
+        """
+        if x.shape[1] != self.config.in_channels:
+            raise ValueError(f"NAFNet takes {self.config.in_channels} channels, the input has {x.shape[1]}")
+        h, w = x.shape[-2:]
+        multiple = 2 ** len(self.downs)
+        padded = F.pad(x, (0, -w % multiple, 0, -h % multiple))
+        y = self.intro(padded)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            y = encoder(y)
+            skips.append(y)
+            y = down(y)
+        y = self.middle_blks(y)
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            y = decoder(up(y) + skips.pop())
+        return (self.ending(y) + padded[:, -3:])[..., :h, :w]
+
+
+def _blocks(channels: int, num: int) -> nn.Sequential:
+    blocks: Sequence[nn.Module] = [NafBlock(channels) for _ in range(num)]
+    return nn.Sequential(*blocks)

@@ -1,0 +1,41 @@
+"""Networks by name, imported only when one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from tryon.config import parse_config
+from tryon.errors import ConfigError
+
+NETWORKS: Mapping[str, str] = {
+    "gmm": "tryon.models.gmm:Gmm",
+    "tom": "tryon.models.tom:Tom",
+    "nafnet": "tryon.models.nafnet:NafNet",
+}
+
+
+def build_network(name: str, config: Mapping[str, Any]) -> nn.Module:
+    """Constructs a network with random weights.
+
+    Args:
+        name: a key of `NETWORKS`.
+        config: fields of the network's config class.
+
+    Raises:
+        ConfigError: unknown name, or a config value that is unknown or out of bounds.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"unknown network {name!r} (known: {', '.join(NETWORKS)})", code="network-unknown")
+    module, _, attribute = NETWORKS[name].partition(":")
+    cls = getattr(import_module(module), attribute)
+    network: nn.Module = cls(parse_config(cls.config_class, config, f"network {name!r}"))
+    return network
+
+
+def num_parameters(network: nn.Module) -> int:
+    """Trainable and frozen parameters."""
+    return sum(p.numel() for p in network.parameters())

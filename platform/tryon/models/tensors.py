@@ -1,0 +1,139 @@
+"""Fields to tensors: what networks are conditioned on, the same in training and in the stages.
+
+Shape legend: b batch, h, w network size in px, k keypoints. Images are float32 in [-1, 1], masks in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tryon.images import resize
+from tryon.sample import Joint, Label
+
+Size = tuple[int, int]
+# Limbs whose place decides where skin and sleeves go; each is one channel of the limb map.
+LIMBS: tuple[tuple[Joint, Joint], ...] = (
+    (Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW),
+    (Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST),
+    (Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW),
+    (Joint.LEFT_ELBOW, Joint.LEFT_WRIST),
+    (Joint.RIGHT_SHOULDER, Joint.LEFT_SHOULDER),
+    (Joint.NECK, Joint.MID_HIP),
+)
+# Parse regions that stay visible beside the agnostic mask; each is one channel of the region map.
+REGIONS: tuple[tuple[Label, ...], ...] = (
+    (Label.FACE, Label.HAIR, Label.HAT, Label.SUNGLASSES),
+    (Label.SKIRT, Label.PANTS, Label.BELT, Label.LEFT_LEG, Label.RIGHT_LEG),
+    (Label.BACKGROUND,),
+)
+GARMENT_LABELS: Mapping[str, tuple[Label, ...]] = {
+    "upper": (Label.UPPER_CLOTHES,),
+    "lower": (Label.SKIRT, Label.PANTS),
+    "dress": (Label.DRESS, Label.UPPER_CLOTHES, Label.SKIRT),
+}
+NEUTRAL_SKIN = (0.55, 0.25, 0.10)  # in [-1, 1]; used only where no face is visible
+CONDITION_READS = ("garment", "garment_mask", "agnostic", "agnostic_mask", "parse", "pose")
+
+
+def images_to_tensor(images: Sequence[npt.NDArray[np.uint8]], size: Size) -> Tensor:
+    """RGB uint8 (H, W, 3) images of any size to float32 (b, 3, h, w) in [-1, 1]."""
+    stacked = np.stack([resize(image, *size) for image in images])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def masks_to_tensor(masks: Sequence[npt.NDArray[np.uint8]], size: Size, top: float = 1.0) -> Tensor:
+    """uint8 (H, W) masks with values 0..top to float32 (b, 1, h, w) in [0, 1]."""
+    stacked = np.stack([resize(mask.astype(np.float32), *size) for mask in masks])
+    return torch.from_numpy(stacked).unsqueeze(1).div_(top)
+
+
+def tensor_to_images(images_bchw: Tensor) -> npt.NDArray[np.uint8]:
+    """float (b, 3, h, w) in [-1, 1] to uint8 (b, h, w, 3), rounded."""
+    scaled = images_bchw.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def tensor_to_alpha(masks_b1hw: Tensor) -> npt.NDArray[np.uint8]:
+    """float (b, 1, h, w) in [0, 1] to uint8 (b, h, w) in 0..255, rounded."""
+    return masks_b1hw.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)[:, 0].cpu().numpy()
+
+
+def labels_to_mask(parses: Sequence[npt.NDArray[np.uint8]], labels: Sequence[Label], size: Size) -> Tensor:
+    """float32 (b, 1, h, w), 1 where the parse has one of the labels."""
+    return masks_to_tensor([np.isin(parse, labels).astype(np.uint8) for parse in parses], size)
+
+
+def poses_to_tensor(batch: Mapping[str, Any], size: Size) -> Tensor:
+    """Keypoints scaled from the images' size to the network's: float32 (b, 25, 3)."""
+    rows = []
+    for pose, mask in zip(batch["pose"], batch["agnostic_mask"], strict=True):
+        scale = np.array([size[1] / mask.shape[1], size[0] / mask.shape[0], 1.0], dtype=np.float32)
+        rows.append(np.asarray(pose, dtype=np.float32) * scale)
+    return torch.from_numpy(np.stack(rows))
+
+
+def limb_map(pose_bk3: Tensor, size: Size) -> Tensor:
+    """Soft limbs: exp(-(distance / sigma)^2) to each limb's segment.
+
+    Args:
+        pose_bk3: keypoints px at `size` with confidence; a limb with an unseen end (confidence 0) is left out.
+        size: (h, w).
+
+    Returns:
+        float32 (b, 6, h, w) in [0, 1]; channels as in `LIMBS`.
+    """
+    h, w = size
+    ys = torch.arange(h, dtype=torch.float32).view(1, 1, h, 1)
+    xs = torch.arange(w, dtype=torch.float32).view(1, 1, 1, w)
+    start = pose_bk3[:, [a for a, _ in LIMBS]]
+    end = pose_bk3[:, [b for _, b in LIMBS]]
+    ax, ay = start[..., 0, None, None], start[..., 1, None, None]
+    dx, dy = end[..., 0, None, None] - ax, end[..., 1, None, None] - ay
+    t = ((xs - ax) * dx + (ys - ay) * dy) / (dx * dx + dy * dy).clamp_min(1e-6)
+    t = t.clamp(0, 1)
+    distance2 = (xs - ax - t * dx) ** 2 + (ys - ay - t * dy) ** 2
+    seen = (start[..., 2] > 0) & (end[..., 2] > 0)
+    sigma = 0.035 * h  # about half an arm's width of a half-length figure
+    return torch.exp(-distance2 / sigma**2) * seen[..., None, None]
+
+
+def skin_tone(agnostics: Sequence[npt.NDArray[np.uint8]], parses: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """Median face colour of each person as float32 (b, 3) in [-1, 1]; neutral where no face shows."""
+    tones = []
+    for image, parse in zip(agnostics, parses, strict=True):
+        face = image[(parse == Label.FACE) & (image != 128).any(axis=-1)]
+        tone = np.median(face, axis=0) / 127.5 - 1.0 if len(face) >= 16 else np.array(NEUTRAL_SKIN)
+        tones.append(tone.astype(np.float32))
+    return torch.from_numpy(np.stack(tones))
+
+
+def condition(batch: Mapping[str, Any], size: Size) -> dict[str, Tensor]:
+    """Everything warp, synthesis and refinement are conditioned on, from the fields in `CONDITION_READS`.
+
+    Args:
+        batch: columns as lists; images of one sample share a size, samples may differ.
+        size: network size (h, w).
+
+    Returns:
+        garment (b, 3, h, w), garment_mask, agnostic_mask (b, 1, h, w), agnostic (b, 3, h, w),
+        limbs (b, 6, h, w), regions (b, 3, h, w), skin (b, 3), pose (b, 25, 3).
+    """
+    pose = poses_to_tensor(batch, size)
+    agnostic_mask = masks_to_tensor(batch["agnostic_mask"], size)
+    regions = torch.cat([labels_to_mask(batch["parse"], labels, size) for labels in REGIONS], dim=1)
+    return {
+        "garment": images_to_tensor(batch["garment"], size),
+        "garment_mask": masks_to_tensor(batch["garment_mask"], size),
+        "agnostic": images_to_tensor(batch["agnostic"], size),
+        "agnostic_mask": agnostic_mask,
+        "limbs": limb_map(pose, size),
+        "regions": regions * (1 - agnostic_mask),  # what lies under the mask must not leak the old garment
+        "skin": skin_tone(batch["agnostic"], batch["parse"]),
+        "pose": pose,
+    }

@@ -1,0 +1,1 @@
+"""Serving: the try-on graph on Ray Serve behind an HTTP API."""

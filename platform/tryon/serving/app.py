@@ -1,0 +1,208 @@
+"""The try-on graph on Ray Serve: an HTTP ingress, and one deployment a group of stages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from typing import Annotated, Any
+
+import ray.exceptions
+from fastapi import FastAPI, File, Form, Request, UploadFile
+from ray import serve
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from tryon import __version__
+from tryon.codec import encode_jpeg, encode_png
+from tryon.config import ImageLimits, StageSpec, parse_config
+from tryon.engines.in_process import build_pipeline
+from tryon.errors import ConfigError, ImageError, SampleError
+from tryon.sample import Batch
+from tryon.serving.api import (
+    ErrorResponse,
+    HealthResponse,
+    Resolution,
+    TryOnMetadata,
+    TryOnOptions,
+    TryOnResponse,
+)
+from tryon.serving.config import ServeConfig
+from tryon.serving.faults import BusyError, DeadlineError, install
+from tryon.serving.graph import plan_groups
+
+GIVEN = ("id", "category", "person_file", "garment_file")
+WANTED = ("result", "result_mask", "person_notices", "garment_notices")
+ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorResponse} for code in (400, 413, 415, 422, 503, 504)}
+
+api = FastAPI(
+    title="tryon",
+    version=__version__,
+    description="Virtual try-on: a person photo and a garment photo in, the person wearing the garment out.",
+)
+install(api)
+
+
+class StageGroup:
+    """A deployment that runs some stages of the pipeline over a batch."""
+
+    def __init__(self, specs: list[StageSpec], given: tuple[str, ...], keep: tuple[str, ...]) -> None:
+        self._pipeline = build_pipeline(specs, given)
+        self._keep = keep
+        self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
+
+    def run(self, batch: Batch) -> Batch:
+        """Runs the stages and drops the fields that nobody needs any more."""
+        with self._lock:
+            out = self._pipeline(batch)
+        return {name: out[name] for name in self._keep if name in out}
+
+    def ready(self) -> bool:
+        """True once the constructor, which loads the networks, has returned."""
+        return True
+
+
+@serve.ingress(api)
+class Ingress:
+    """HTTP in, one batch of one through the groups, HTTP out."""
+
+    def __init__(self, config: ServeConfig, groups: list[DeploymentHandle]) -> None:
+        self._config = config
+        self._groups = groups
+
+    @api.post("/api/v1/tryon", response_model=TryOnResponse, responses=ERRORS, summary="Try a garment on a person")
+    async def tryon(
+        self,
+        person_image: Annotated[UploadFile, File(description="photo of one person: JPEG, PNG, WebP, BMP or TIFF")],
+        garment_image: Annotated[UploadFile, File(description="photo of the garment alone")],
+        options: Annotated[str, Form(description="JSON of TryOnOptions", examples=['{"output_format": "png"}'])] = "{}",
+    ) -> TryOnResponse:
+        """Runs the whole pipeline on one pair."""
+        start = time.perf_counter()
+        chosen = parse_options(options)
+        person = await read_upload(person_image, "person_image", self._config.limits)
+        garment = await read_upload(garment_image, "garment_image", self._config.limits)
+        batch: Batch = {
+            "id": ["request"], "category": [chosen.category], "person_file": [person], "garment_file": [garment],
+        }  # fmt: skip
+        row = await self._through(batch)
+        return reply(row, chosen, time.perf_counter() - start)
+
+    @api.get("/api/v1/health", response_model=HealthResponse, summary="State of the service")
+    async def health(self) -> HealthResponse:
+        """Healthy when every group of stages answers."""
+        import torch
+
+        waits = [group.ready.remote() for group in self._groups]
+        try:
+            loaded = all(await asyncio.wait_for(asyncio.gather(*waits), timeout=5.0))
+        except (TimeoutError, ray.exceptions.RayError):
+            loaded = False
+        return HealthResponse(
+            status="healthy" if loaded else "degraded",
+            model_loaded=loaded,
+            gpu_available=torch.cuda.is_available(),
+            version=__version__,
+        )
+
+    async def _through(self, batch: Batch) -> dict[str, Any]:
+        """Sends a batch from group to group; responses are passed on, so images do not come back here between.
+
+        Raises:
+            SampleError: the sample cannot be used.
+        """
+        value: Any = batch
+        for group in self._groups:
+            value = group.run.remote(value)
+        try:
+            out: Batch = await asyncio.wait_for(value, timeout=self._config.request_timeout_s)
+        except TimeoutError as error:
+            raise DeadlineError(f"the try-on took longer than {self._config.request_timeout_s:g} s") from error
+        except BackPressureError as error:
+            raise BusyError("all replicas are busy; try again in a few seconds") from error
+        row = {name: column[0] for name, column in out.items()}
+        if row["error_code"] is not None:
+            raise SampleError(row["error"], code=row["error_code"], field=fault_field(row))
+        return row
+
+
+def parse_options(text: str) -> TryOnOptions:
+    """Options from the form field.
+
+    Raises:
+        ConfigError: no JSON object, an unknown key, a value that is not allowed.
+    """
+    try:
+        values = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"options is no JSON: {error}", code="options-invalid", field="options") from error
+    if not isinstance(values, dict):
+        sentence = f"options must be a JSON object, not {type(values).__name__}"
+        raise ConfigError(sentence, code="options-invalid", field="options")
+    return parse_config(TryOnOptions, values, "options")
+
+
+async def read_upload(upload: UploadFile, name: str, limits: ImageLimits) -> bytes:
+    """Bytes of an uploaded file; stops reading just past the limit.
+
+    Raises:
+        ImageError: more bytes than are taken.
+    """
+    data = await upload.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        text = f"{name} has more than {limits.max_bytes:,} bytes"
+        raise ImageError(text, code="image-too-large", field=name)
+    return data
+
+
+def fault_field(row: dict[str, Any]) -> str | None:
+    """Which input a stage's error is about."""
+    stage = row["error_stage"]
+    if stage in ("decode_garment", "fit_garment", "garment_mask"):
+        return "garment_image"
+    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse") else None
+
+
+def reply(row: dict[str, Any], options: TryOnOptions, seconds: float) -> TryOnResponse:
+    """The answer for a finished row."""
+    result = row["result"]
+    png = options.output_format == "png"
+    data = encode_png(result) if png else encode_jpeg(result, options.quality)
+    mask = encode_png(row["result_mask"] * 255) if options.return_mask else None
+    size = Resolution(width=result.shape[1], height=result.shape[0])
+    notices = [line for name in ("person_notices", "garment_notices") for line in row[name].splitlines()]
+    return TryOnResponse(
+        result_image=base64.b64encode(data).decode(),
+        mask_image=base64.b64encode(mask).decode() if mask is not None else None,
+        processing_time=round(seconds, 4),
+        metadata=TryOnMetadata(input_resolution=size, output_resolution=size, notices=notices),
+    )
+
+
+def build(args: ServeConfig) -> serve.Application:
+    """The application of a `serve_configs/` file: ``import_path: tryon.serving.app:build``.
+
+    Raises:
+        BundleError: no bundle, or an incomplete one.
+        PipelineError: groups whose stages do not fit together.
+    """
+    handles: list[Any] = []
+    for plan in plan_groups(args, GIVEN, WANTED):
+        deployment = serve.deployment(
+            StageGroup,
+            name=plan.group.name,
+            num_replicas=plan.group.num_replicas,
+            max_ongoing_requests=2,
+            max_queued_requests=args.max_queued_requests,
+            ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
+        )
+        handles.append(deployment.bind(plan.specs, plan.given, plan.keep))
+    ingress = serve.deployment(
+        Ingress,
+        name="ingress",
+        max_ongoing_requests=args.max_queued_requests,
+        ray_actor_options={"num_cpus": args.num_cpus},
+    )
+    return ingress.bind(args, handles)

@@ -1,0 +1,91 @@
+"""Every fault as one typed body: what the user sent gets a 4xx that names it, the rest a 5xx without internals."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tryon.errors import SampleError, TryonError
+from tryon.serving.api import ErrorResponse
+
+REQUEST_ID = "x-request-id"
+STATUS = {"image-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
+MAX_BODY_BYTES = 64_000_000
+logger = logging.getLogger("ray.serve")
+
+
+class BusyError(SampleError):
+    """The service is at its bound; the request can be sent again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="busy")
+
+
+class DeadlineError(SampleError):
+    """The request took longer than it may."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="deadline")
+
+
+def install(api: FastAPI) -> None:
+    """Registers the handlers and the body limit on an app."""
+    api.add_exception_handler(TryonError, _user_fault)
+    api.add_exception_handler(RequestValidationError, _validation_fault)
+    api.add_exception_handler(HTTPException, _http_fault)
+    api.add_exception_handler(Exception, _internal_fault)
+    api.middleware("http")(_guard)
+
+
+async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Gives each request an id, and refuses a body that says it is too large before reading it."""
+    request.state.id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        text = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are taken"
+        return _answer(request, 413, "body-too-large", text)
+    response = await call_next(request)
+    response.headers[REQUEST_ID] = request.state.id
+    return response
+
+
+def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
+    request_id = getattr(request.state, "id", None)
+    body = ErrorResponse(code=code, message=message, field=field, request_id=request_id)
+    headers = {REQUEST_ID: request_id} if request_id else {}
+    if status == 503:
+        headers["retry-after"] = "2"
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+async def _user_fault(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TryonError)
+    status = {BusyError: 503, DeadlineError: 504}.get(type(error)) or STATUS.get(error.code, 400)
+    return _answer(request, status, error.code, error.message, error.field)
+
+
+async def _validation_fault(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    missing = first["type"] == "missing"
+    message = f"the form field {field!r} is missing" if missing else f"{field}: {first['msg']}"
+    return _answer(request, 422, "field-missing" if missing else "field-invalid", message, field)
+
+
+async def _http_fault(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return _answer(request, error.status_code, code, message)
+
+
+async def _internal_fault(request: Request, error: Exception) -> JSONResponse:
+    logger.error("request %s failed", getattr(request.state, "id", "-"), exc_info=error)
+    return _answer(request, 500, "internal", "the service failed on this request; its log has the reason")

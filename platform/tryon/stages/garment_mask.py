@@ -1,0 +1,238 @@
+"""Garment mask stage: the garment apart from its background, by flood fill from the border or by GrabCut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tryon.errors import SampleError
+from tryon.images import resize
+from tryon.sample import Row
+from tryon.stages._colour import to_lab
+from tryon.stages.base import RowStage
+
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+
+WORK_PX = 640  # longest side for a plain background
+GRABCUT_PX = 256  # longest side for a busy one; GrabCut's time grows with the area
+RING_SHARE = 0.02  # of the shorter side: the border strip the background is modelled on
+PLAIN_SHARE = 0.62  # of the ring that must follow the background model
+MIN_DELTA = 0.7  # Lab units: smaller differences are JPEG noise even on a flat background
+MAX_DELTA = 9.0  # Lab units: a background that varies more than this around its model is busy
+RINGING_SHARE = 0.016  # of the longest side: a 16 px chroma block of a 1024 px JPEG
+RINGING_CONTRAST = 0.08  # of the edge's own contrast
+MIN_SHARE = 0.004  # of the frame: less than this is no garment
+MAX_SHARE = 0.995
+
+
+class GarmentMask(RowStage):
+    """Separates the garment from its background, see-through gaps included.
+
+    Reads ``garment``; adds ``garment_mask``. Photos without a garment end with the code ``"no-garment"``.
+    """
+
+    name: ClassVar[str] = "garment_mask"
+    reads = ("garment",)
+    adds = ("garment_mask",)
+
+    def process(self, row: Row) -> Row:
+        """Adds the mask, uint8 {0, 1} (H, W).
+
+        Raises:
+            SampleError: nothing stands out from the background.
+        """
+        garment: UInt8 = row["garment"]
+        height, width = garment.shape[:2]
+        work = _shrink(garment, WORK_PX)
+        lab = to_lab(work)
+        backdrop = fit_backdrop(lab)
+        found = plain_mask(lab, backdrop) if backdrop.plain else None
+        if found is None:
+            found = busy_mask(garment)
+        if found is None:
+            raise SampleError("no garment stands out from the garment photo's background", code="no-garment")
+        soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 0.7)
+        full = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+        return {"garment_mask": (full > 0.5).astype(np.uint8)}
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """A smooth model of the background, fitted on the photo's border.
+
+    Attributes:
+        colour: float32 (H, W, 3), Lab the background would have at every pixel.
+        spread: robust standard deviation of the border around the model, Lab units.
+        plain: True where the model explains enough of the border to be trusted.
+    """
+
+    colour: Float32
+    spread: float
+    plain: bool
+
+
+def fit_backdrop(lab: Float32) -> Backdrop:
+    """Fits Lab colour as a plane over x and y to the border, leaving out what crosses it.
+
+    Args:
+        lab: float32 (H, W, 3), L 0..100.
+    """
+    height, width = lab.shape[:2]
+    ring = _ring(height, width)
+    ys, xs = np.nonzero(ring)
+    terms = np.stack([np.ones(len(xs)), xs / width - 0.5, ys / height - 0.5], axis=1).astype(np.float32)
+    samples = lab[ys, xs]
+    inlier = np.linalg.norm(samples - np.median(samples, axis=0), axis=1) < 2.5 * MAX_DELTA
+    coef = np.zeros((3, 3), dtype=np.float32)
+    residual = np.full(len(xs), np.inf)
+    for limit in (MAX_DELTA, 0.75 * MAX_DELTA, 0.6 * MAX_DELTA):
+        if inlier.sum() < 0.3 * len(xs):
+            return Backdrop(np.zeros_like(lab), float("inf"), False)
+        coef = np.linalg.lstsq(terms[inlier], samples[inlier], rcond=None)[0].astype(np.float32)
+        residual = np.linalg.norm(samples - terms @ coef, axis=1)
+        inlier = residual < limit
+    spread = float(np.median(residual[inlier])) * 0.85 if inlier.any() else float("inf")
+    grid_y, grid_x = np.mgrid[0:height, 0:width].astype(np.float32)
+    colour = coef[0] + (grid_x / width - 0.5)[..., None] * coef[1] + (grid_y / height - 0.5)[..., None] * coef[2]
+    return Backdrop(colour.astype(np.float32), spread, bool(inlier.mean() >= PLAIN_SHARE))
+
+
+def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:
+    """Mask on a plain background: what a flood from the border cannot reach.
+
+    Args:
+        lab: float32 (H, W, 3).
+        backdrop: the fitted background.
+
+    Returns:
+        bool (H, W), or None where nothing convincing stands out.
+    """
+    delta = np.linalg.norm(lab - backdrop.colour, axis=2).astype(np.float32)
+    limit = max(MIN_DELTA, 4.5 * backdrop.spread)
+    if backdrop.spread > 0.5:  # a noisy background: average the noise away instead of raising the limit as much
+        delta = np.linalg.norm(cv2.GaussianBlur(lab, (0, 0), 1.5) - backdrop.colour, axis=2).astype(np.float32)
+        limit = max(MIN_DELTA, 2.2 * backdrop.spread)
+    barrier = delta > limit
+    outside = _flood(barrier)
+    mask = _solid(_shave(~outside, delta, limit))
+    mask &= ~_gaps(mask & ~barrier, lab, delta, backdrop.spread)
+    share = float(mask.mean())
+    if not MIN_SHARE < share < MAX_SHARE:
+        return None
+    return mask
+
+
+def _shave(mask: Bool, delta: Float32, limit: float) -> Bool:
+    """Takes JPEG ringing off the outline: it reaches a chroma block beyond the edge and scales with its contrast."""
+    reach = max(2, round(RINGING_SHARE * max(mask.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    contrast = cv2.dilate(np.where(mask, delta, 0), kernel)
+    strong = mask & (delta > np.maximum(limit, RINGING_CONTRAST * contrast))
+    core = cv2.erode(mask.astype(np.uint8), kernel) > 0
+    kept = (~_touching_border(~(strong | core))).astype(np.uint8)
+    stripe = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach + 1, reach + 1))
+    bridged = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, stripe) > 0
+    return np.asarray(mask & ((kept > 0) | (bridged & (delta > 0.6 * RINGING_CONTRAST * contrast))))
+
+
+def _flood(barrier: Bool) -> Bool:
+    """Region that the border reaches without crossing the barrier, whose gaps of a pixel or two are closed."""
+    size = max(1, round(0.003 * max(barrier.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
+    reached = _touching_border(cv2.dilate(barrier.astype(np.uint8), kernel) == 0)
+    step = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    for _ in range(size + 2):
+        reached = (cv2.dilate(reached.astype(np.uint8), step) > 0) & ~barrier
+    return reached
+
+
+def _touching_border(free: Bool) -> Bool:
+    """The part of `free` that is connected to the frame's border."""
+    framed = np.pad(free, 1, constant_values=True).astype(np.uint8)
+    _, labels = cv2.connectedComponents(framed, connectivity=4)
+    return np.asarray((labels == labels[0, 0])[1:-1, 1:-1])
+
+
+def _solid(mask: Bool) -> Bool:
+    """Opens thin specks and keeps the large pieces."""
+    clean = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(clean, connectivity=8)
+    if count <= 1:
+        return np.zeros_like(mask)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = np.concatenate([[False], areas >= 0.03 * areas.max()])
+    return np.asarray(keep[labels])
+
+
+def _gaps(enclosed: Bool, lab: Float32, delta: Float32, spread: float) -> Bool:
+    """Enclosed regions that are background seen through the garment.
+
+    They have the background's colour and its smoothness, and are small beside the garment: a white shirt that
+    shows only as an outline on white is one large enclosed region.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
+    gap = np.zeros(count, dtype=bool)
+    total = enclosed.size
+    flatness = cv2.magnitude(cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0), cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1))
+    for i in range(1, count):
+        area = int(stats[i, cv2.CC_STAT_AREA])
+        if not 0.0003 * total < area < 0.08 * total:
+            continue
+        x, y, w, h = stats[i, :4]
+        here = labels[y : y + h, x : x + w] == i
+        core = cv2.erode(here.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        if core.sum() < 0.3 * area:
+            continue
+        same = np.median(delta[y : y + h, x : x + w][core]) < max(0.25, 1.5 * spread)
+        rough = float(np.quantile(flatness[y : y + h, x : x + w][core], 0.75))
+        gap[i] = bool(same and rough < 0.4 + 6.0 * spread)
+    return np.asarray(gap[labels])
+
+
+def busy_mask(garment: UInt8) -> Bool | None:
+    """Mask on a busy background by GrabCut, started from the centre against the border.
+
+    Args:
+        garment: RGB uint8 (H, W, 3).
+
+    Returns:
+        bool at the size that `garment` shrinks to, or None where nothing stands out.
+    """
+    small = _shrink(garment, GRABCUT_PX)
+    height, width = small.shape[:2]
+    low, high = np.percentile(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (1, 99))
+    if high - low < 10 or min(height, width) < 16:
+        return None
+    marks = np.full((height, width), cv2.GC_PR_BGD, dtype=np.uint8)
+    marks[round(0.08 * height) : round(0.92 * height), round(0.1 * width) : round(0.9 * width)] = cv2.GC_PR_FGD
+    marks[_ring(height, width)] = cv2.GC_BGD
+    centre = np.zeros_like(marks)
+    cv2.ellipse(centre, (width // 2, height // 2), (width // 8, height // 6), 0, 0, 360, (1,), -1)
+    marks[centre > 0] = cv2.GC_FGD
+    cv2.setRNGSeed(0)
+    behind, front = np.zeros((1, 65)), np.zeros((1, 65))
+    whole = (0, 0, width, height)  # unused with GC_INIT_WITH_MASK
+    cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), marks, whole, behind, front, 5, cv2.GC_INIT_WITH_MASK)
+    mask = ((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)).astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+    solid = ~_touching_border(~_solid(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0))
+    return solid if MIN_SHARE < float(solid.mean()) < MAX_SHARE else None
+
+
+def _ring(height: int, width: int) -> Bool:
+    ring = np.ones((height, width), dtype=bool)
+    size = max(1, round(RING_SHARE * min(height, width)))
+    ring[size:-size, size:-size] = False
+    return ring
+
+
+def _shrink(image: UInt8, longest_px: int) -> UInt8:
+    scale = min(1.0, longest_px / max(image.shape[:2]))
+    return resize(image, max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))

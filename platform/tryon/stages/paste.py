@@ -1,0 +1,37 @@
+"""Paste: the try-on back onto the person photo, at the photo's own size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tryon.images import Placement, resize
+from tryon.sample import Row
+from tryon.stages.base import RowStage
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+class Paste(RowStage):
+    """Puts generated pixels where the agnostic mask is 1; every other pixel is the photo's own, bit for bit."""
+
+    name = "paste"
+    reads = ("person_photo", "person_placement", "agnostic_mask", "tryon")
+    adds = ("result", "result_mask")
+
+    def process(self, row: Row) -> Row:
+        photo: UInt8 = row["person_photo"]
+        place = Placement.of_vector(row["person_placement"])
+        generated = _crop_to(row["tryon"], place, photo.shape)
+        mask = _crop_to(row["agnostic_mask"], place, photo.shape, nearest=True)
+        return {"result": np.where(mask[..., None] > 0, generated, photo), "result_mask": mask}
+
+
+def _crop_to(
+    canvas: npt.NDArray[Any], place: Placement, shape: tuple[int, ...], *, nearest: bool = False
+) -> npt.NDArray[Any]:
+    """The placed part of the canvas at the photo's own size."""
+    part = canvas[place.y : place.y + place.height, place.x : place.x + place.width]
+    return resize(part, shape[0], shape[1], nearest=nearest)

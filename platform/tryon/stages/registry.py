@@ -1,0 +1,54 @@
+"""Stages by name, imported only when one is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+
+from tryon.config import StageSpec
+from tryon.errors import PipelineError
+from tryon.stages.base import Stage
+
+STAGES: Mapping[str, str] = {
+    "decode_person": "tryon.stages.decode:DecodePerson",
+    "decode_garment": "tryon.stages.decode:DecodeGarment",
+    "fit_person": "tryon.stages.fit:FitPerson",
+    "fit_garment": "tryon.stages.fit:FitGarment",
+    "pose": "tryon.stages.pose:Pose",
+    "parse": "tryon.stages.parse:GeometricParse",
+    "garment_mask": "tryon.stages.garment_mask:GarmentMask",
+    "agnostic": "tryon.stages.agnostic:Agnostic",
+    "warp": "tryon.stages.warp:Warp",
+    "synthesize": "tryon.stages.synthesize:Synthesize",
+    "refine": "tryon.stages.refine:Refine",
+    "paste": "tryon.stages.paste:Paste",
+}
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class of a stage.
+
+    Raises:
+        PipelineError: no stage has this name; the nearest names are offered.
+    """
+    if name not in STAGES:
+        near = difflib.get_close_matches(name, STAGES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PipelineError(f"unknown stage {name!r} (known: {', '.join(STAGES)}){hint}", code="stage-unknown")
+    module, _, attribute = STAGES[name].partition(":")
+    cls: type[Stage] = getattr(import_module(module), attribute)
+    return cls
+
+
+def build_stage(spec: StageSpec) -> Stage:
+    """Constructs a stage from its spec.
+
+    Raises:
+        PipelineError: unknown name, or options that the stage does not take.
+    """
+    cls = stage_class(spec.name)
+    try:
+        return cls(**spec.options)
+    except TypeError as error:
+        raise PipelineError(f"stage {spec.name!r}: {error}", code="stage-options") from error

@@ -1,0 +1,165 @@
+"""Any URI (a path, ``file://``, ``s3://``) to a pyarrow filesystem, and the few operations on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from tryon.errors import StorageError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+SCHEMES = ("file", "s3")
+
+
+def resolve(uri: str) -> tuple[FileSystem, str]:
+    """Finds the filesystem that a URI names.
+
+    S3 credentials, region and ``AWS_ENDPOINT_URL`` (for S3-compatible servers) come from the environment.
+
+    Args:
+        uri: a local path (relative ones are taken from the working directory), ``file://…`` or ``s3://bucket/key``.
+
+    Returns:
+        A pyarrow filesystem and the path inside it.
+
+    Raises:
+        StorageError: an empty URI or a scheme that is not supported.
+    """
+    from pyarrow import fs
+
+    if not uri:
+        raise StorageError("an empty URI was given; a path or s3://bucket/prefix is needed", code="uri-invalid")
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    if scheme == "file":
+        return fs.LocalFileSystem(), os.path.abspath(rest)
+    if scheme != "s3":
+        text = f"{uri!r}: scheme {scheme!r} is not supported; a path, file:// or s3:// is"
+        raise StorageError(text, code="uri-invalid")
+    if not rest.strip("/"):
+        raise StorageError(f"{uri!r} names no bucket", code="uri-invalid")
+    return _s3(), rest.rstrip("/")
+
+
+def _s3() -> FileSystem:
+    from pyarrow import fs
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return fs.S3FileSystem()
+    scheme, _, host = endpoint.partition("://")
+    return fs.S3FileSystem(endpoint_override=host, scheme=scheme)
+
+
+def absolute(uri: str) -> str:
+    """The URI with a local path made absolute, so that it means the same in every process."""
+    if "://" in uri and not uri.startswith("file://"):
+        return uri.rstrip("/")
+    return resolve(uri)[1]
+
+
+def join(uri: str, *parts: str) -> str:
+    """URI of something below another."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def exists(uri: str) -> bool:
+    """True for a file or a folder that holds something."""
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True) -> list[str]:
+    """URIs of the files below a folder (or the file itself), sorted by path.
+
+    Args:
+        uri: folder or file.
+        suffixes: lower-case endings to keep, e.g. ``(".jpg", ".png")``; none keeps all.
+        recursive: look into subfolders.
+
+    Raises:
+        StorageError: nothing is there, or it cannot be read.
+    """
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    try:
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.NotFound:
+            raise StorageError(f"{uri} does not exist", code="uri-missing")
+        if info.type == fs.FileType.File:
+            return [uri]
+        found = filesystem.get_file_info(fs.FileSelector(path, recursive=recursive))
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
+    prefix = "s3://" if uri.startswith("s3://") else ""
+    paths = [f.path for f in found if f.type == fs.FileType.File]
+    return sorted(prefix + p for p in paths if not suffixes or p.lower().endswith(suffixes))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        StorageError: the file is missing, a folder, or cannot be read; the message says which.
+    """
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    try:
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.NotFound:
+            raise StorageError(f"{uri} does not exist", code="uri-missing")
+        if info.type == fs.FileType.Directory:
+            raise StorageError(f"{uri} is a folder, a file is needed", code="uri-unreadable")
+        with filesystem.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+            return data
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes a whole file, whole or not at all: locally by rename, on S3 because a PUT is atomic.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
+    try:
+        if local:
+            filesystem.create_dir(os.path.dirname(path), recursive=True)
+        with filesystem.open_output_stream(target) as stream:
+            stream.write(data)
+        if local:
+            os.replace(target, path)
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be written: {error}", code="uri-unwritable") from error
+
+
+def delete(uri: str) -> None:
+    """Removes a file or a folder with all in it; nothing happens if it is not there."""
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    kind = filesystem.get_file_info(path).type
+    if kind == fs.FileType.Directory:
+        filesystem.delete_dir(path)
+    elif kind == fs.FileType.File:
+        filesystem.delete_file(path)
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: recipes in pure PyTorch, the loop, and Ray Train around it."""

@@ -1,0 +1,62 @@
+"""Recipe `scm`: the structural-correction module on frozen warp and synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tryon.models.bundle import Role
+from tryon.models.tensors import CONDITION_READS, condition
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, gradient_l1, psnr, worn_garment
+from tryon.training.recipes.tom import frozen_warp
+
+
+class ScmRecipe(Recipe):
+    """Restores the try-on towards the photo; context is the warped garment (AutoDIR's arrangement, 6 channels)."""
+
+    role: ClassVar[Role] = "refinement"
+    network_name = "nafnet"
+    reads = (*CONDITION_READS, "person", "category")
+    needs: ClassVar[tuple[Role, ...]] = ("warp", "synthesis")
+    defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
+
+    def prepare(self, batch: Mapping[str, Any]) -> Tensors:
+        tensors = condition(batch, self.size)
+        tensors["person"], _ = worn_garment(batch, self.size)
+        return tensors
+
+    def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
+        image, context = self._tryon(tensors)
+        refined = self._refine(network, image, context, tensors)
+        share = tensors["agnostic_mask"].mean().clamp_min(1e-3)
+        parts = {
+            "l1": F.l1_loss(refined, tensors["person"]) / share,
+            "gradient": gradient_l1(refined, tensors["person"]) / share,
+        }
+        loss = parts["l1"] + 0.5 * parts["gradient"]
+        return StepOutput(loss, {name: part.detach() for name, part in parts.items()})
+
+    def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
+        image, context = self._tryon(tensors)
+        refined = self._refine(network, image, context, tensors)
+        figures = {
+            "val_psnr": psnr(refined, tensors["person"]),
+            "val_psnr_before": psnr(image, tensors["person"]),
+        }
+        return {"refined": refined, "truth": tensors["person"]}, figures
+
+    @torch.no_grad()
+    def _tryon(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        warped, mask = frozen_warp(self.frozen["warp"], tensors)
+        tryon = self.frozen["synthesis"](tensors, warped, mask)["tryon"]
+        return tryon, warped * mask
+
+    @staticmethod
+    def _refine(network: nn.Module, image: Tensor, context: Tensor, tensors: Tensors) -> Tensor:
+        """The correction counts inside the agnostic mask only, as in the `refine` stage."""
+        refined = network(torch.cat([context, image], dim=1)).float()
+        return image + tensors["agnostic_mask"] * (refined - image)
