@@ -16,7 +16,7 @@ from tryon.config import ImageLimits
 from tryon.errors import ImageError
 
 UInt8 = npt.NDArray[np.uint8]
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 @dataclass(frozen=True)

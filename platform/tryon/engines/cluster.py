@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "GLOG_minloglevel": "2",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
@@ -43,10 +45,21 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
             os.environ.setdefault(key, value)
         local = {"num_cpus": num_cpus or physical_cpus() + SPARE_CPUS, "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    _quiet_loggers()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _quiet_loggers() -> None:
+    """Ray's libraries tell each step on stderr; the verbs show their own progress. Errors still come through."""
+    import ray.data
+    import ray.serve
+    import ray.train  # noqa: F401 - the imports set the levels that are lowered here
+
+    for name in ("ray.data", "ray.serve", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def physical_cpus() -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from tryon.engines.cluster import worker_cpus
+from tryon.errors import TryonError
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _run_on_ray(
 ) -> Iterator[ShardReport]:
     import pickle
 
-    import ray.data
+    import ray.data.exceptions
+    import ray.exceptions
 
     size = max(1, min(num_actors or worker_cpus(), len(tasks)))
     items = [{"shard": i, "task": pickle.dumps(task)} for i, task in enumerate(tasks)]
@@ -98,5 +100,26 @@ def _run_on_ray(
         compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=1,
     )
-    for row in reports.iter_rows():
-        yield ShardReport(**row)
+    try:
+        for row in reports.iter_rows():
+            yield ShardReport(**row)
+    except (ray.exceptions.RayError, ray.data.exceptions.SystemException) as error:
+        fault = user_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def user_fault(error: BaseException) -> TryonError | None:
+    """The `TryonError` that an actor raised, out of the errors Ray wrapped around it; None if it was another kind."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        current = queue.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, TryonError):
+            return current
+        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+    return None

@@ -21,7 +21,7 @@ from tryon.engines.in_process import build_pipeline
 from tryon.errors import DataError
 from tryon.evaluation.baselines import BASELINES
 from tryon.images import resize
-from tryon.models.bundle import read_manifest, tryon_stages
+from tryon.models.bundle import load_bundle, tryon_stages
 from tryon.models.metrics import paired_metrics
 from tryon.sample import Batch, num_rows
 
@@ -128,7 +128,7 @@ def evaluate(
 
     config = config or EvaluateConfig()
     bundle, out = storage.absolute(bundle), storage.absolute(out)
-    manifest = read_manifest(bundle)
+    manifest = load_bundle(bundle).manifest
     tasks = source.tasks()
     storage.delete(storage.join(out, "pictures"))
     picture_shards = max(1, min(len(tasks), config.num_pictures))

@@ -57,28 +57,27 @@ class BundleManifest(Config):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle.
+    """An opened bundle; its networks are loaded when they are asked for.
 
     Attributes:
         uri: where it came from.
         manifest: `bundle.json`.
-        networks: in eval mode, by role.
     """
 
     uri: str
     manifest: BundleManifest
-    networks: Mapping[str, nn.Module]
 
-    def network(self, role: str) -> tuple[nn.Module, Size]:
-        """A network and the size it runs at.
+    def network(self, role: Role) -> tuple[nn.Module, Size]:
+        """A network, in eval mode, and the size it runs at; the second call in a process is free.
 
         Raises:
-            BundleError: the bundle has no such role.
+            BundleError: the bundle has no such role, the file is not the one the manifest names, or does not fit.
         """
-        if role not in self.networks:
-            have = ", ".join(self.networks) or "none"
+        entry = self.manifest.networks.get(role)
+        if entry is None:
+            have = ", ".join(self.manifest.networks) or "none"
             raise BundleError(f"bundle {self.uri} has no {role} network (it has: {have})", code="bundle-incomplete")
-        return self.networks[role], self.manifest.networks[role].size  # type: ignore[index]
+        return _load_network(self.uri, entry.model_dump_json()), entry.size
 
 
 def read_manifest(uri: str) -> BundleManifest:
@@ -102,25 +101,20 @@ def read_manifest(uri: str) -> BundleManifest:
 
 
 def load_bundle(uri: str) -> Bundle:
-    """Loads a bundle's networks; a second call in this process for unchanged files is free.
+    """Opens a bundle.
 
     Args:
         uri: a folder, local or ``s3://``.
 
     Raises:
-        BundleError: missing, of another format, a file whose sha256 differs, weights that do not fit.
+        BundleError: missing or of another format.
     """
-    manifest = read_manifest(uri)
-    return _load(uri, manifest.model_dump_json())
+    return Bundle(uri, read_manifest(uri))
 
 
-@lru_cache(maxsize=4)
-def _load(uri: str, manifest_json: str) -> Bundle:
-    manifest = BundleManifest.model_validate_json(manifest_json)
-    return Bundle(uri, manifest, {role: _load_network(uri, entry) for role, entry in manifest.networks.items()})
-
-
-def _load_network(uri: str, entry: NetworkEntry) -> nn.Module:
+@lru_cache(maxsize=8)
+def _load_network(uri: str, entry_json: str) -> nn.Module:
+    entry = NetworkEntry.model_validate_json(entry_json)
     try:
         data = storage.read_bytes(storage.join(uri, entry.file))
     except StorageError as error:

@@ -10,7 +10,7 @@ import time
 from typing import Annotated, Any
 
 import ray.exceptions
-from fastapi import FastAPI, File, Form, Request, UploadFile
+from fastapi import FastAPI, File, Form, UploadFile
 from ray import serve
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
@@ -37,14 +37,6 @@ GIVEN = ("id", "category", "person_file", "garment_file")
 WANTED = ("result", "result_mask", "person_notices", "garment_notices")
 ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorResponse} for code in (400, 413, 415, 422, 503, 504)}
 
-api = FastAPI(
-    title="tryon",
-    version=__version__,
-    description="Virtual try-on: a person photo and a garment photo in, the person wearing the garment out.",
-)
-install(api)
-
-
 class StageGroup:
     """A deployment that runs some stages of the pipeline over a batch."""
 
@@ -64,35 +56,33 @@ class StageGroup:
         return True
 
 
-@serve.ingress(api)
 class Ingress:
-    """HTTP in, one batch of one through the groups, HTTP out."""
+    """One batch of one through the groups; the HTTP routes of `make_api` call it."""
 
     def __init__(self, config: ServeConfig, groups: list[DeploymentHandle]) -> None:
         self._config = config
         self._groups = groups
 
-    @api.post("/api/v1/tryon", response_model=TryOnResponse, responses=ERRORS, summary="Try a garment on a person")
-    async def tryon(
-        self,
-        person_image: Annotated[UploadFile, File(description="photo of one person: JPEG, PNG, WebP, BMP or TIFF")],
-        garment_image: Annotated[UploadFile, File(description="photo of the garment alone")],
-        options: Annotated[str, Form(description="JSON of TryOnOptions", examples=['{"output_format": "png"}'])] = "{}",
-    ) -> TryOnResponse:
-        """Runs the whole pipeline on one pair."""
+    async def tryon(self, person: UploadFile, garment: UploadFile, options: str) -> TryOnResponse:
+        """Runs the whole pipeline on one pair.
+
+        Raises:
+            TryonError: an option, a photo or the load does not allow it.
+        """
         start = time.perf_counter()
         chosen = parse_options(options)
-        person = await read_upload(person_image, "person_image", self._config.limits)
-        garment = await read_upload(garment_image, "garment_image", self._config.limits)
+        limits = self._config.limits
         batch: Batch = {
-            "id": ["request"], "category": [chosen.category], "person_file": [person], "garment_file": [garment],
-        }  # fmt: skip
+            "id": ["request"],
+            "category": [chosen.category],
+            "person_file": [await read_upload(person, "person_image", limits)],
+            "garment_file": [await read_upload(garment, "garment_image", limits)],
+        }
         row = await self._through(batch)
-        return reply(row, chosen, time.perf_counter() - start)
+        return await asyncio.to_thread(reply, row, chosen, start)
 
-    @api.get("/api/v1/health", response_model=HealthResponse, summary="State of the service")
     async def health(self) -> HealthResponse:
-        """Healthy when every group of stages answers."""
+        """Healthy when every group of stages answers within 5 s."""
         import torch
 
         waits = [group.ready.remote() for group in self._groups]
@@ -126,6 +116,37 @@ class Ingress:
         if row["error_code"] is not None:
             raise SampleError(row["error"], code=row["error_code"], field=fault_field(row))
         return row
+
+
+def make_api() -> FastAPI:
+    """The HTTP routes. Built inside the ingress replica: a pickled FastAPI app loses its form fields."""
+    api = FastAPI(
+        title="tryon",
+        version=__version__,
+        description="Virtual try-on: a person photo and a garment photo in, the person wearing the garment out.",
+    )
+    install(api)
+
+    @api.post("/api/v1/tryon", responses=ERRORS, summary="Try a garment on a person")
+    async def tryon(
+        person_image: Annotated[UploadFile, File(description="photo of one person: JPEG, PNG, WebP, BMP or TIFF")],
+        garment_image: Annotated[UploadFile, File(description="photo of the garment alone")],
+        options: Annotated[str, Form(description="JSON of TryOnOptions", examples=['{"output_format": "png"}'])] = "{}",
+    ) -> TryOnResponse:
+        return await ingress().tryon(person_image, garment_image, options)
+
+    @api.get("/api/v1/health", summary="State of the service")
+    async def health() -> HealthResponse:
+        return await ingress().health()
+
+    return api
+
+
+def ingress() -> Ingress:
+    """The ingress of the replica this runs in."""
+    servable = serve.get_replica_context().servable_object
+    assert isinstance(servable, Ingress)
+    return servable
 
 
 def parse_options(text: str) -> TryOnOptions:
@@ -165,8 +186,8 @@ def fault_field(row: dict[str, Any]) -> str | None:
     return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse") else None
 
 
-def reply(row: dict[str, Any], options: TryOnOptions, seconds: float) -> TryOnResponse:
-    """The answer for a finished row."""
+def reply(row: dict[str, Any], options: TryOnOptions, start: float) -> TryOnResponse:
+    """The answer for a finished row of a request that came at `start` (`time.perf_counter`)."""
     result = row["result"]
     png = options.output_format == "png"
     data = encode_png(result) if png else encode_jpeg(result, options.quality)
@@ -176,7 +197,7 @@ def reply(row: dict[str, Any], options: TryOnOptions, seconds: float) -> TryOnRe
     return TryOnResponse(
         result_image=base64.b64encode(data).decode(),
         mask_image=base64.b64encode(mask).decode() if mask is not None else None,
-        processing_time=round(seconds, 4),
+        processing_time=round(time.perf_counter() - start, 4),
         metadata=TryOnMetadata(input_resolution=size, output_resolution=size, notices=notices),
     )
 
@@ -199,10 +220,10 @@ def build(args: ServeConfig) -> serve.Application:
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
         )
         handles.append(deployment.bind(plan.specs, plan.given, plan.keep))
-    ingress = serve.deployment(
-        Ingress,
+    front = serve.deployment(
+        serve.ingress(make_api)(Ingress),
         name="ingress",
         max_ongoing_requests=args.max_queued_requests,
         ray_actor_options={"num_cpus": args.num_cpus},
     )
-    return ingress.bind(args, handles)
+    return front.bind(args, handles)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tryon.errors import SampleError, TryonError
 from tryon.serving.api import ErrorResponse
@@ -40,19 +41,33 @@ def install(api: FastAPI) -> None:
     api.add_exception_handler(RequestValidationError, _validation_fault)
     api.add_exception_handler(HTTPException, _http_fault)
     api.add_exception_handler(Exception, _internal_fault)
-    api.middleware("http")(_guard)
+    api.add_middleware(_Guard)
 
 
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Gives each request an id, and refuses a body that says it is too large before reading it."""
-    request.state.id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        text = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are taken"
-        return _answer(request, 413, "body-too-large", text)
-    response = await call_next(request)
-    response.headers[REQUEST_ID] = request.state.id
-    return response
+class _Guard:
+    """Plain ASGI middleware: gives each request an id, refuses a body that says it is too large before reading it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        request.state.id = request_id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            text = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are taken"
+            await _answer(request, 413, "body-too-large", text)(scope, receive, send)
+            return
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault(REQUEST_ID, request_id)
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
 
 
 def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:

@@ -55,7 +55,10 @@ def seeds(mask: Float32, maps: BodyMaps, cuts: Cuts | None = None) -> Float32:
     low, high = 0.25, max(0.45, hem - 0.15 if cuts else 0.62)
     core = (maps.trunk > low) & (maps.trunk < high) & (maps.torso <= 0) & (np.abs(maps.lateral) < 0.36)
     legs = np.minimum(maps.legs["left"], maps.legs["right"]) <= 0
-    start = hem + 0.1 if cuts else 1.08
+    start = hem + 0.1
+    if cuts is None:  # tops may hang below the hips: the lower half of what is seen of the legs is safer
+        seen = maps.trunk[inside & legs & (maps.trunk > 1.08)]
+        start = min(float(np.median(seen)), 1.22) if seen.size else 1.08
     below = (maps.trunk > start) & (maps.trunk < start + 0.7) & legs
     upper = inside & core & off_arms
     if upper.sum() < 0.25 * (inside & core).sum():
@@ -158,17 +161,17 @@ def _skin(maps: BodyMaps, cuts: Cuts) -> Float32:
         leg = -0.5 - 3.0 * (1 - _ramp(maps.trunk, cuts.hem + 0.1, cuts.hem + 0.4)) - 10.0 * maps.legs[side]
         best = np.maximum(best, leg)
     covered = min(cuts.sleeves.values()) > 0.15
-    chest = -1.5 - 4.0 * _ramp(maps.trunk - cuts.neckline, -0.03, 0.12)
+    chest = -1.0 - 2.0 * _ramp(maps.trunk - cuts.neckline, -0.03, 0.12)
     if covered:  # shoulders in cloth: skin can only show in the neckline's wedge
         chest = chest - 3.0 * _ramp(np.abs(maps.lateral), 0.2, 0.35)
-    midriff = -3.0 - 3.0 * _ramp(np.abs(maps.trunk - cuts.hem), 0.1, 0.3)
+    midriff = -2.0 - 3.0 * _ramp(np.abs(maps.trunk - cuts.hem), 0.15, 0.4)
     return np.asarray(np.maximum(best, np.maximum(np.where(maps.torso <= 0, chest, NEVER), midriff)))
 
 
 def _hair(maps: BodyMaps) -> Float32:
     inside = -3.5 * (1 - _ramp(maps.head, 0.75, 1.0)) * _ramp(maps.face_y, -0.5, -0.2)
     far = -5.0 * _ramp(maps.head, 1.9, 2.8)
-    hanging = -1.0 - 5.0 * _ramp(maps.trunk, 0.1, 0.75) - 6.0 * _ramp(np.abs(maps.lateral), 0.3, 0.55)
+    hanging = -1.0 - 5.0 * _ramp(maps.trunk, 0.1, 0.75) - 5.0 * _ramp(np.abs(maps.lateral), 0.38, 0.7)
     hanging = np.where(maps.face_y > 0.2, hanging, NEVER)
     throat = -3.0 * (1 - _ramp(maps.neck, 0.0, 0.06)) * _ramp(maps.face_y, 0.8, 1.1)
     return np.asarray(np.maximum(inside + far, hanging) + throat)

@@ -82,7 +82,7 @@ def body_maps(body: Body, shape: tuple[int, int]) -> BodyMaps:
         lateral=lateral.astype(np.float32),
         face_x=face_x,
         face_y=face_y,
-        head=np.hypot(face_x / _face_half_width(body), face_y / 1.05).astype(np.float32),
+        head=np.hypot(face_x / _face_span(body, right)[1], face_y / 1.05).astype(np.float32),
         neck=_neck(body, shape),
         torso=_torso(body, shape),
         arms=arms,
@@ -119,19 +119,22 @@ def _face_coordinates(body: Body, xs: Float32, ys: Float32) -> tuple[Float32, Fl
     right = np.array([-up[1], up[0]])
     scale = 1 / body.face_radius
     dx, dy = (xs - body.face[0]) * scale, (ys - body.face[1]) * scale
-    middle = 0.0
-    if body.known[17] and body.known[18]:
-        middle = float((0.5 * (body.joints[17] + body.joints[18]) - body.face) @ right) * scale
-    across_map = dx * right[0] + dy * right[1] - np.clip(middle, -0.5, 0.5)
+    middle, _ = _face_span(body, right)
+    across_map = dx * right[0] + dy * right[1] - middle
     return across_map.astype(np.float32), (-(dx * up[0] + dy * up[1])).astype(np.float32)
 
 
-def _face_half_width(body: Body) -> float:
-    """In half face heights."""
+def _face_span(body: Body, right: Point) -> tuple[float, float]:
+    """Middle and half width of the visible face along `right`, from its centre, in half face heights.
+
+    Ears bound it; on the side that a turned head hides, the face goes on a little beyond the eye.
+    """
     if not (body.known[17] and body.known[18]):
-        return 0.75
-    ears = float(np.linalg.norm(body.joints[17] - body.joints[18])) / body.face_radius
-    return float(np.clip(0.53 * ears, 0.55, 0.85))
+        return 0.0, 0.75
+    offsets = (body.joints[15:19] - body.face) @ right / body.face_radius
+    low = min(offsets.min(), offsets[:2].min() - 0.3)
+    high = max(offsets.max(), offsets[:2].max() + 0.3)
+    return float(np.clip((low + high) / 2, -0.5, 0.5)), float(np.clip((high - low) / 2 * 1.04, 0.6, 0.88))
 
 
 def _arm(body: Body, side: str, shape: tuple[int, int]) -> tuple[Float32, Float32]:

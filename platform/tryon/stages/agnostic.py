@@ -64,8 +64,7 @@ class Agnostic(RowStage):
             raise SampleError(sentence, code="category-unknown", field="category")
         person: UInt8 = row["person"]
         mask = agnostic_mask(row["parse"], row["pose"], row["person_mask"], category)
-        agnostic = person.copy()
-        agnostic[mask > 0] = GREY
+        agnostic = cv2.copyTo(np.full_like(person, GREY), mask, person.copy())
         return {"agnostic": agnostic, "agnostic_mask": mask}
 
 
@@ -107,17 +106,17 @@ def agnostic_mask(parse: UInt8, pose: npt.NDArray[np.float32], person_mask: UInt
         if category == "lower":
             keep |= _is(small, ARMS) | (_is(small, UPPER) & (maps.trunk < _waist(small, maps)))
     covered = (covered & ~keep & ~hands) | _must(small, category)
-    soft = cv2.GaussianBlur((covered & ~hands).astype(np.float32), (0, 0), 0.8)
-    full = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+    soft = cv2.GaussianBlur((covered & ~hands).astype(np.uint8) * np.uint8(255), (0, 0), 0.8)
+    full = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 127
     face_full = resize(face.astype(np.uint8), height, width, nearest=True) > 0
     full &= ~(_is(parse, HEAD) | ((parse == Label.FACE) & face_full))
     return full.astype(np.uint8)
 
 
 def _is(parse: UInt8, labels: tuple[Label, ...]) -> Bool:
-    table = np.zeros(256, dtype=bool)
-    table[list(labels)] = True
-    return np.asarray(table[parse])
+    table = np.zeros(256, dtype=np.uint8)
+    table[list(labels)] = 1
+    return np.asarray(cv2.LUT(parse, table)).view(np.bool_)
 
 
 def _grown(mask: Bool, radius_px: float) -> Bool:

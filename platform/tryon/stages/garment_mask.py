@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ PLAIN_SHARE = 0.62  # of the ring that must follow the background model
 MIN_DELTA = 0.7  # Lab units: smaller differences are JPEG noise even on a flat background
 MAX_DELTA = 9.0  # Lab units: a background that varies more than this around its model is busy
 RINGING_SHARE = 0.016  # of the longest side: a 16 px chroma block of a 1024 px JPEG
-RINGING_CONTRAST = 0.08  # of the edge's own contrast
+RINGING_CONTRAST = 0.15  # of the edge's own contrast
 MIN_SHARE = 0.004  # of the frame: less than this is no garment
 MAX_SHARE = 0.995
 
@@ -84,23 +84,23 @@ def fit_backdrop(lab: Float32) -> Backdrop:
         lab: float32 (H, W, 3), L 0..100.
     """
     height, width = lab.shape[:2]
-    ring = _ring(height, width)
-    ys, xs = np.nonzero(ring)
+    ys, xs = np.nonzero(_ring(height, width))
     terms = np.stack([np.ones(len(xs)), xs / width - 0.5, ys / height - 0.5], axis=1).astype(np.float32)
     samples = lab[ys, xs]
-    inlier = np.linalg.norm(samples - np.median(samples, axis=0), axis=1) < 2.5 * MAX_DELTA
+    inlier = _length(samples - np.median(samples, axis=0)) < 2.5 * MAX_DELTA
     coef = np.zeros((3, 3), dtype=np.float32)
-    residual = np.full(len(xs), np.inf)
+    residual = np.full(len(xs), np.inf, dtype=np.float32)
     for limit in (MAX_DELTA, 0.75 * MAX_DELTA, 0.6 * MAX_DELTA):
         if inlier.sum() < 0.3 * len(xs):
             return Backdrop(np.zeros_like(lab), float("inf"), False)
-        coef = np.linalg.lstsq(terms[inlier], samples[inlier], rcond=None)[0].astype(np.float32)
-        residual = np.linalg.norm(samples - terms @ coef, axis=1)
+        kept = terms[inlier]
+        coef = np.linalg.solve(kept.T @ kept + 1e-3 * np.eye(3), kept.T @ samples[inlier]).astype(np.float32)
+        residual = _length(samples - terms @ coef)
         inlier = residual < limit
     spread = float(np.median(residual[inlier])) * 0.85 if inlier.any() else float("inf")
-    grid_y, grid_x = np.mgrid[0:height, 0:width].astype(np.float32)
-    colour = coef[0] + (grid_x / width - 0.5)[..., None] * coef[1] + (grid_y / height - 0.5)[..., None] * coef[2]
-    return Backdrop(colour.astype(np.float32), spread, bool(inlier.mean() >= PLAIN_SHARE))
+    across = (np.arange(width, dtype=np.float32) / width - 0.5)[None, :, None] * coef[1]
+    down = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None, None] * coef[2]
+    return Backdrop(across + (down + coef[0]), spread, bool(inlier.mean() >= PLAIN_SHARE))
 
 
 def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:
@@ -113,14 +113,14 @@ def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:
     Returns:
         bool (H, W), or None where nothing convincing stands out.
     """
-    delta = np.linalg.norm(lab - backdrop.colour, axis=2).astype(np.float32)
-    limit = max(MIN_DELTA, 4.5 * backdrop.spread)
+    delta = _length(lab - backdrop.colour)
+    limit, edge_at = max(MIN_DELTA, 4.5 * backdrop.spread), RINGING_CONTRAST
     if backdrop.spread > 0.5:  # a noisy background: average the noise away instead of raising the limit as much
-        delta = np.linalg.norm(cv2.GaussianBlur(lab, (0, 0), 1.5) - backdrop.colour, axis=2).astype(np.float32)
-        limit = max(MIN_DELTA, 2.2 * backdrop.spread)
+        delta = _length(cv2.GaussianBlur(lab, (0, 0), 1.5) - backdrop.colour)
+        limit, edge_at = max(MIN_DELTA, 2.2 * backdrop.spread), 0.45
     barrier = delta > limit
     outside = _flood(barrier)
-    mask = _solid(_shave(~outside, delta, limit))
+    mask = _solid(_shave(~outside, delta, limit, edge_at))
     mask &= ~_gaps(mask & ~barrier, lab, delta, backdrop.spread)
     share = float(mask.mean())
     if not MIN_SHARE < share < MAX_SHARE:
@@ -128,17 +128,27 @@ def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:
     return mask
 
 
-def _shave(mask: Bool, delta: Float32, limit: float) -> Bool:
-    """Takes JPEG ringing off the outline: it reaches a chroma block beyond the edge and scales with its contrast."""
+def _shave(mask: Bool, delta: Float32, limit: float, edge_at: float) -> Bool:
+    """Takes JPEG ringing off the outline: it reaches a chroma block beyond the edge and scales with its contrast.
+
+    Eats inwards by one block at most; white stripes that end in the outline are bridged by their neighbours.
+
+    Args:
+        mask: what the flood could not reach, bool (H, W).
+        delta: difference from the background, Lab units.
+        limit: difference that counts as noise.
+        edge_at: share of the local contrast at which the outline lies.
+    """
     reach = max(2, round(RINGING_SHARE * max(mask.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     contrast = cv2.dilate(np.where(mask, delta, 0), kernel)
-    strong = mask & (delta > np.maximum(limit, RINGING_CONTRAST * contrast))
-    core = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    kept = (~_touching_border(~(strong | core))).astype(np.uint8)
-    stripe = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach + 1, reach + 1))
-    bridged = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, stripe) > 0
-    return np.asarray(mask & ((kept > 0) | (bridged & (delta > 0.6 * RINGING_CONTRAST * contrast))))
+    strong = mask & (delta > np.maximum(limit, edge_at * contrast))
+    core = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
+    kept = ~_touching_border(~(strong | core))
+    stripe = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    bridged = cv2.morphologyEx(kept.astype(np.uint8), cv2.MORPH_CLOSE, stripe) > 0
+    steady = cv2.blur(delta, (3, 3)) > np.maximum(2 * limit, 0.028 * contrast)
+    return np.asarray(mask & (kept | (bridged & steady)))
 
 
 def _flood(barrier: Bool) -> Bool:
@@ -160,9 +170,8 @@ def _touching_border(free: Bool) -> Bool:
 
 
 def _solid(mask: Bool) -> Bool:
-    """Opens thin specks and keeps the large pieces."""
-    clean = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(clean, connectivity=8)
+    """Keeps the large pieces."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     if count <= 1:
         return np.zeros_like(mask)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -179,7 +188,8 @@ def _gaps(enclosed: Bool, lab: Float32, delta: Float32, spread: float) -> Bool:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
     gap = np.zeros(count, dtype=bool)
     total = enclosed.size
-    flatness = cv2.magnitude(cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0), cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1))
+    light = np.ascontiguousarray(lab[..., 0])
+    flatness = cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1))
     for i in range(1, count):
         area = int(stats[i, cv2.CC_STAT_AREA])
         if not 0.0003 * total < area < 0.08 * total:
@@ -224,6 +234,12 @@ def busy_mask(garment: UInt8) -> Bool | None:
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
     solid = ~_touching_border(~_solid(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0))
     return solid if MIN_SHARE < float(solid.mean()) < MAX_SHARE else None
+
+
+def _length(vectors: npt.NDArray[Any]) -> Float32:
+    """Euclidean length over the last axis of three; twelve times as fast as numpy.linalg.norm."""
+    a, b, c = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    return np.asarray(np.sqrt(a * a + b * b + c * c), dtype=np.float32)
 
 
 def _ring(height: int, width: int) -> Bool:

@@ -101,7 +101,7 @@ class GeometricParse(RowStage):
             costs = -(colour + log_priors(small_mask, small_texture, small_maps, cuts))
             costs = smooth_costs(costs, small_guide, radius=2, eps=1e-3)
             sure = without_skin(seeds(small_mask, small_maps, cuts), skin)
-            weights = _relearn(costs, sure, small_mask)
+            weights = _relearn(costs, sure, skin)
         tables = _log_tables(small_bins, weights)
         cuts = find_cuts(tables[:, small_bins], small_mask, small_maps)
         costs = -(tables[:, bins] + log_priors(mask, texture, maps, cuts))
@@ -123,16 +123,17 @@ def _log_tables(bins: npt.NDArray[np.int32], weights_khw: Float32) -> Float32:
     return np.asarray(np.maximum(np.log(densities / densities.sum(axis=0)), -5.0), dtype=np.float32)
 
 
-def _relearn(costs_khw: Float32, seeds_khw: Float32, mask: Float32) -> Float32:
+def _relearn(costs_khw: Float32, seeds_khw: Float32, skin_density: Float32) -> Float32:
     """Pixels to learn each material from: its seeds, and wherever it won clearly."""
     ordered = np.partition(costs_khw, 1, axis=0)
     margin = np.clip(ordered[1] - ordered[0], 0, 2) / 2
     winner = costs_khw.argmin(axis=0)
     won = np.stack([(winner == k) * margin for k in range(NUM_MATERIALS)]).astype(np.float32)
+    won = without_skin(won, skin_density)
     totals = seeds_khw.sum(axis=(1, 2), keepdims=True) + 1e-3
     won_totals = won.sum(axis=(1, 2), keepdims=True) + 1e-3
     mixed = 0.5 * seeds_khw / totals + 0.5 * won / won_totals
-    return np.asarray(mixed * mask.size, dtype=np.float32)
+    return np.asarray(mixed * skin_density.size, dtype=np.float32)
 
 
 def _labels(costs: Float32, body: Body, maps: BodyMaps) -> UInt8:
@@ -143,9 +144,10 @@ def _labels(costs: Float32, body: Body, maps: BodyMaps) -> UInt8:
     labels[material == HAIR] = Label.HAIR
     labels[material == UPPER] = Label.UPPER_CLOTHES
     skin = material == SKIN
+    head = np.maximum(maps.head - 1.1, 0) * body.face_radius / body.unit
     parts = np.stack(
         [
-            np.minimum(np.maximum(maps.head - 1.1, 0) * body.face_radius / body.unit, maps.neck),
+            np.minimum(np.minimum(head, maps.neck), maps.torso + 0.05),  # LIP's torso skin counts as face
             maps.arm_distance["left"] + 0.03,
             maps.arm_distance["right"] + 0.03,
             maps.legs["left"] + np.where(maps.trunk < 0.9, 0.5, 0.05),
@@ -161,8 +163,8 @@ def _labels(costs: Float32, body: Body, maps: BodyMaps) -> UInt8:
 
 def _lower_kind(labels: UInt8, lower: Bool, body: Body, maps: BodyMaps) -> Label:
     """A skirt where bare legs come out of one undivided piece; else pants."""
-    bare = float(np.isin(labels, (Label.LEFT_LEG, Label.RIGHT_LEG)).sum())
-    if bare < 0.06 * body.unit**2:
+    bare = np.isin(labels, (Label.LEFT_LEG, Label.RIGHT_LEG)) & (maps.trunk > 1.25)
+    if bare.sum() < 0.08 * body.unit**2:
         return Label.PANTS
     ys = np.nonzero(lower)[0]
     if len(ys) == 0:

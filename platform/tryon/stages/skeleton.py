@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -197,12 +196,6 @@ def fill_hull(mask: UInt8, points: npt.NDArray[np.float64]) -> None:
     cv2.fillConvexPoly(mask, fixed, (1,), cv2.LINE_8, _SUBPIXEL_BITS)
 
 
-def fill_polygon(mask: UInt8, points: Sequence[Point]) -> None:
-    """Fills a simple polygon into a mask in place."""
-    fixed = np.rint(np.clip(np.stack(points), -_FAR_PX, _FAR_PX) * 2**_SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], (1,), cv2.LINE_8, _SUBPIXEL_BITS)
-
-
 def along(shape: tuple[int, int], a: Point, b: Point) -> tuple[Float32, Float32]:
     """Coordinates of every pixel relative to the segment a-b.
 
@@ -214,7 +207,7 @@ def along(shape: tuple[int, int], a: Point, b: Point) -> tuple[Float32, Float32]
     xs = np.arange(shape[1], dtype=np.float32)[None, :]
     d = (b - a).astype(np.float32)
     dx, dy = xs - np.float32(a[0]), ys - np.float32(a[1])
-    t = (dx * d[0] + dy * d[1]) / max(float(d @ d), 1e-6)
+    t = (dx * d[0] + dy * d[1]) / np.float32(max(float(d @ d), 1e-6))
     near = np.clip(t, 0, 1)
-    distance = np.hypot(dx - near * d[0], dy - near * d[1])
-    return t.astype(np.float32), distance.astype(np.float32)
+    off_x, off_y = dx - near * d[0], dy - near * d[1]
+    return t, np.sqrt(off_x * off_x + off_y * off_y)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tryon.data.simulator.figure import FOREARM, NECK_Y, UPPER_ARM, ArmPose, FigureSpec
-from tryon.data.simulator.geometry import Float, Grid, Point, capsule, ellipse, f32, smooth_max, smoothstep, spline
+from tryon.data.simulator.geometry import Float, Grid, Point, Window, capsule, f32, smooth_max, smoothstep, spline
 
 ARMPIT_Y = 2.02
 
@@ -41,10 +41,10 @@ def half_width(figure: FigureSpec, y: Float) -> Float:
 
 
 def shoulder_line(figure: FigureSpec, ax: Float) -> Float:
-    """y of the shoulder line at a distance from the middle line, heads."""
+    """Y of the shoulder line at a distance from the middle line, heads."""
     neck = figure.neck * 0.95
     t = np.clip((ax - neck) * np.float32(1.0 / (figure.shoulder - neck)), 0.0, 1.6)
-    return f32(NECK_Y + (figure.tip_y - NECK_Y) * (0.30 * np.sqrt(t) + 0.70 * t))
+    return f32(NECK_Y + (figure.tip_y - NECK_Y) * (0.15 * np.sqrt(t) + 0.85 * t))
 
 
 def trunk_fields(figure: FigureSpec, grid: Grid) -> Trunk:
@@ -152,7 +152,9 @@ def arm_frame(figure: FigureSpec, grid: Grid, side: int, tip: float, under: floa
     v = np.array(pose.wrist) - np.array(pose.elbow)
     n = u / np.linalg.norm(u) + v / np.linalg.norm(v)
     n /= max(float(np.linalg.norm(n)), 1e-6)
-    along = (grid.x - np.float32(pose.elbow[0])) * np.float32(n[0]) + (grid.y - np.float32(pose.elbow[1])) * np.float32(n[1])
+    along = (grid.x - np.float32(pose.elbow[0])) * np.float32(n[0]) + (grid.y - np.float32(pose.elbow[1])) * np.float32(
+        n[1]
+    )
     lower = smoothstep(-0.14, 0.14, f32(along))
     t = f32(t1 + (t2 + np.float32(UPPER_ARM) - t1) * lower)
     seam = seam_distance(figure, grid, side, tip, under)
@@ -198,29 +200,41 @@ def hand_distance(grid: Grid, pose: ArmPose, side: int, size: float) -> tuple[Fl
         x = pose.wrist[0] + size * (along * ux + across * vx)
         return x, pose.wrist[1] + size * (along * uy + across * vy)
 
-    palm = capsule(grid.x, grid.y, at(-0.02, 0.0), at(0.22, 0.0), 0.085 * size, 0.125 * size)
-    thumb = capsule(grid.x, grid.y, at(0.08, 0.08), at(0.27, 0.185), 0.05 * size, 0.032 * size)
-    fingers: Float | None = None
-    crease = np.full(grid.shape, -1.0, np.float32)
+    box = grid.around((pose.wrist,), 0.68 * size + 0.1)
+    palm = capsule(box.x, box.y, at(-0.02, 0.0), at(0.22, 0.0), 0.085 * size, 0.125 * size)
+    thumb = capsule(box.x, box.y, at(0.08, 0.08), at(0.27, 0.185), 0.05 * size, 0.032 * size)
+    fingers, crease = np.full(box.shape, -9.0, np.float32), np.full(grid.shape, -1.0, np.float32)
+    rows, cols = inner_window(grid, box)
     for i, length in enumerate((0.52, 0.585, 0.56, 0.47)):
         across = 0.088 - 0.058 * i
-        tip = at(length, across * 1.12 - 0.01)
-        finger = capsule(grid.x, grid.y, at(0.2, across), tip, 0.036 * size, 0.028 * size)
-        if fingers is not None:
-            crease = np.maximum(crease, np.minimum(finger, fingers))
-        fingers = finger if fingers is None else np.maximum(fingers, finger)
-    assert fingers is not None
-    hand = np.maximum(smooth_max(palm, thumb, 0.05), fingers)
-    return f32(hand), f32(crease)
+        finger = capsule(box.x, box.y, at(0.2, across), at(length, across * 1.12 - 0.01), 0.036 * size, 0.028 * size)
+        crease[rows, cols] = np.maximum(crease[rows, cols], np.minimum(finger, fingers))
+        fingers = np.maximum(fingers, finger)
+    hand = np.full(grid.shape, -9.0, np.float32)
+    hand[rows, cols] = np.maximum(smooth_max(palm, thumb, 0.05), fingers)
+    return hand, crease
+
+
+def inner_window(grid: Grid, part: Grid) -> Window:
+    """Where a crop of a grid lies in that grid."""
+    rows, cols = part.window
+    top, left = grid.window[0].start, grid.window[1].start
+    return slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
+
+
+def arm_window(grid: Grid, joint: Point, pose: ArmPose) -> Grid:
+    """The part of the grid that an arm with its hand can reach."""
+    (jx, jy), (ex, ey), (wx, wy) = joint, pose.elbow, pose.wrist
+    low = min(jx - 0.3, ex - 0.3, wx - 0.8), min(jy - 0.3, ey - 0.3, wy - 0.8)
+    return grid.crop(*low, max(jx + 0.3, ex + 0.3, wx + 0.8), max(jy + 0.3, ey + 0.3, wy + 0.8))
 
 
 def legs_distance(figure: FigureSpec, grid: Grid, ease: float) -> tuple[Float, Float]:
     """Distance fields of the person's left and right leg with `ease` heads of looseness."""
     r, cx = 0.50 * figure.hip + ease, figure.centre(3.9)
     legs = [
-        np.maximum(
-            capsule(grid.x, grid.y, (cx + side * 0.50 * figure.hip, 3.95), (side * 0.50 * figure.hip, 5.6), r, 0.62 * r + ease),
-            ellipse(grid.x, grid.y, cx + side * 0.46 * figure.hip, 3.85, 0.56 * figure.hip + ease, 0.6),
+        capsule(
+            grid.x, grid.y, (cx + side * 0.50 * figure.hip, 3.95), (side * 0.50 * figure.hip, 5.6), r, 0.62 * r + ease
         )
         for side in (1, -1)
     ]

@@ -26,13 +26,13 @@ from tryon.data.simulator.body import (
     trunk_height,
     tube_distance,
 )
-from tryon.data.simulator.figure import FOREARM, NECK_Y, UPPER_ARM, FigureSpec
+from tryon.data.simulator.figure import NECK_Y, UPPER_ARM, FigureSpec
 from tryon.data.simulator.folds import sleeve_folds, trunk_folds
 from tryon.data.simulator.garment import Pattern
-from tryon.data.simulator.geometry import Float, Grid, Window, coverage, f32, smooth_max, smoothstep
+from tryon.data.simulator.geometry import Float, Grid, Window, coverage, f32, smooth_max, smoothstep, support
 from tryon.data.simulator.layers import Light, overlap, shade
 
-SEAM_BLEND = 0.15  # heads on each side of the armhole over which trunk and sleeve maps blend
+SEAM_BLEND = 0.11  # heads on each side of the armhole over which trunk and sleeve maps blend
 
 
 @dataclass
@@ -54,6 +54,23 @@ class Panel:
     alpha: Float
     brightness: Float
     side: int
+
+
+@dataclass(frozen=True)
+class _Sleeve:
+    """One sleeve on its way to a panel: its grid, arm coordinates, tube, map and shading."""
+
+    grid: Grid
+    frame: ArmFrame
+    tube: Float
+    x: Float
+    y: Float
+    brightness: Float
+
+    @property
+    def weight(self) -> Float:
+        """Of the sleeve's map against the trunk's across the armhole seam, 0..1."""
+        return smoothstep(-SEAM_BLEND, SEAM_BLEND, self.frame.seam)
 
 
 class Drape:
@@ -93,7 +110,9 @@ class Drape:
         """The worn panels, trunk first."""
         reach = float(self.worn_half_width(f32([[1.6], [4.0]])).max()) + 0.15
         lean = self.figure.centre(1.3)
-        trunk_grid = grid.crop(min(lean, 0.0) - reach, 1.1, max(lean, 0.0) + reach, NECK_Y + self.pattern.garment.length + 0.3)
+        trunk_grid = grid.crop(
+            min(lean, 0.0) - reach, 1.1, max(lean, 0.0) + reach, NECK_Y + self.pattern.garment.length + 0.3
+        )
         trunk = self._trunk(trunk_grid, light)
         if self.pattern.garment.sleeve == "none":
             return [trunk]
@@ -104,6 +123,7 @@ class Drape:
         half = self.worn_half_width(grid.y)
         x, y = self._trunk_map(grid, fields, half)
         inside = np.minimum(half - np.abs(fields.x), self.pattern.torso(x, y) * np.float32(self.stretch))
+        inside = np.minimum(inside, fields.depth + 0.03)
         height = trunk_height(self.figure, grid, fields, half, self.soften)
         height = height + trunk_folds(self.pattern.garment, self.figure, x, y)
         return Panel(grid.window, x, y, coverage(f32(inside), grid.px), shade(f32(height), grid.px, light), 0)
@@ -112,86 +132,77 @@ class Drape:
         s = np.clip(trunk.x / half, -1.05, 1.05)
         front = 1.0 - s * s
         line = self.pattern.slope(np.abs(trunk.x) * np.float32(1.0 / self.stretch))
-        lift = line - (trunk.top - np.float32(NECK_Y + 0.02))
+        lift = line - (trunk.top - np.float32(NECK_Y + 0.012))
         near = np.exp(-((np.maximum(trunk.depth, 0.0) * np.float32(1 / 0.45)) ** 2))
         bend = np.float32(0.055) * (grid.y - 2.0) * front
         y = f32(grid.y - np.float32(NECK_Y) + lift * near - bend)
         turned = _foreshorten(f32(s)) - np.float32(0.48 * math.sin(self.figure.yaw)) * front
         return f32(self.pattern.half_width(y) * turned), y
 
-    def _sleeve_map(self, frame: ArmFrame, side: int) -> tuple[Float, Float]:
+    def _sleeve_map(self, frame: ArmFrame, side: int) -> tuple[Float, Float, Float]:
+        """Flat x, flat y and length along the flat sleeve."""
         radius = self.worn_sleeve_radius(frame.t)
         s = np.clip(frame.d / radius, -1.05, 1.05)
-        t = frame.t - np.float32(0.05) * (1.0 - s * s) * smoothstep(0.2, 0.6, frame.t)
+        t = f32(frame.t - np.float32(0.05) * (1.0 - s * s) * smoothstep(0.2, 0.6, frame.t))
         half = self.pattern.sleeve_half_width(frame.t) * (0.75 + 0.25 * smoothstep(-0.1, 0.5, frame.t))
-        x, y = self.pattern.from_sleeve(f32(t), f32(_foreshorten(f32(s)) * half), side)
+        x, y = self.pattern.from_sleeve(t, f32(_foreshorten(f32(s)) * half), side)
         # The cap must not reach above the shoulder seam, where the flat garment ends.
-        return x, smooth_max(y, f32(self.pattern.slope(np.abs(x)) + 0.02), 0.06)
+        return x, smooth_max(y, f32(self.pattern.slope(np.abs(x)) + 0.035), 0.06), t
 
     def _sleeve(self, grid: Grid, light: Light, trunk: Panel, trunk_grid: Grid, side: int) -> Panel:
         """One sleeve; also blends the trunk's map and shading near this armhole, in place."""
         joint, pose = arm_points(self.figure, side)
-        length = self.pattern.garment.sleeve_length
-        points = [joint, pose.elbow] + ([pose.wrist] if length > UPPER_ARM - 0.2 else [])
-        window = grid.around(points, 0.5)
+        long = self.pattern.garment.sleeve_length > UPPER_ARM - 0.2
+        window = grid.around([joint, pose.elbow, *([pose.wrist] if long else [])], 0.42)
         frame = arm_frame(self.figure, window, side, self.tip, self.under)
-        x, y = self._sleeve_map(frame, side)
-        tube = tube_distance(window, joint, pose, self.worn_sleeve_radius)
+        x, y, t = self._sleeve_map(frame, side)
         radius = self.worn_sleeve_radius(frame.t)
-        height = np.sqrt(np.maximum(radius * radius - frame.d * frame.d, 0.0)) + sleeve_folds(self.pattern.garment, pose, joint, frame)
-        brightness = shade(f32(height), window.px, light)
-        weight = smoothstep(-SEAM_BLEND, SEAM_BLEND, frame.seam)
-        self._blend_trunk(trunk, trunk_grid, window, frame, x, y, brightness, weight, tube)
-        arm_weight = np.maximum(weight, smoothstep(-0.15, 0.10, f32(frame.t - ARMPIT_T)))
-        x, y, brightness = self._blended(window, x, y, brightness, f32(arm_weight), light)
-        inside = np.minimum(tube, frame.free)
+        dome = np.sqrt(np.maximum(radius * radius - frame.d * frame.d, 0.0))
+        height = dome + sleeve_folds(self.pattern.garment, pose, joint, frame)
+        tube = tube_distance(window, joint, pose, self.worn_sleeve_radius)
+        sleeve = _Sleeve(window, frame, tube, x, y, shade(f32(height), window.px, light))
+        self._blend_trunk(trunk, trunk_grid, sleeve)
+        self._blend_sleeve(sleeve, light)
+        inside = np.minimum(np.minimum(tube, frame.free), np.float32(self.pattern.garment.sleeve_length) - t)
         inside = np.minimum(inside, self.pattern.distance(x, y) * np.float32(0.9 * self.stretch))
-        inside = np.minimum(inside, np.float32(length + 0.02) - frame.t) if length < UPPER_ARM + FOREARM - 0.1 else inside
-        return Panel(window.window, x, y, coverage(f32(inside), window.px), brightness, side)
+        return Panel(window.window, x, y, coverage(f32(inside), window.px), sleeve.brightness, side)
 
-    def _blended(
-        self, window: Grid, x: Float, y: Float, brightness: Float, weight: Float, light: Light
-    ) -> tuple[Float, Float, Float]:
-        """Sleeve map and shading, going over into the trunk's where the weight is below 1."""
-        fields = trunk_fields(self.figure, window)
-        half = self.worn_half_width(window.y)
-        tx, ty = self._trunk_map(window, fields, half)
-        height = trunk_height(self.figure, window, fields, half, self.soften)
-        height = height + trunk_folds(self.pattern.garment, self.figure, tx, ty)
-        trunk_brightness = shade(f32(height), window.px, light)
-        return (
-            f32(tx + (x - tx) * weight),
-            f32(ty + (y - ty) * weight),
-            f32(trunk_brightness + (brightness - trunk_brightness) * weight),
-        )
-
-    def _blend_trunk(
-        self,
-        trunk: Panel,
-        trunk_grid: Grid,
-        window: Grid,
-        frame: ArmFrame,
-        x: Float,
-        y: Float,
-        brightness: Float,
-        weight: Float,
-        tube: Float,
-    ) -> None:
-        meet = overlap(trunk.window, window.window)
+    def _blend_trunk(self, trunk: Panel, trunk_grid: Grid, sleeve: _Sleeve) -> None:
+        """Lets the trunk's map and shading go over into the sleeve's at the armhole, and ends it there."""
+        meet = overlap(trunk.window, sleeve.grid.window)
         if meet is None:
             return
         at, of = meet
-        w = f32(weight * (1.0 - smoothstep(-0.15, 0.10, f32(frame.t - ARMPIT_T))))[of]
-        trunk.x[at] += (x[of] - trunk.x[at]) * w
-        trunk.y[at] += (y[of] - trunk.y[at]) * w
-        trunk.brightness[at] += (brightness[of] - trunk.brightness[at]) * w
-        field = self.pattern.distance(trunk.x[at], trunk.y[at]) * np.float32(self.stretch)
-        local = _part(trunk_grid, at)
-        half = self.worn_half_width(local.y)
+        frame, local = sleeve.frame, _part(trunk_grid, at)
+        w = f32(sleeve.weight * (1.0 - smoothstep(-0.15, 0.10, f32(frame.t - ARMPIT_T))))[of]
+        trunk.x[at] += (sleeve.x[of] - trunk.x[at]) * w
+        trunk.y[at] += (sleeve.y[of] - trunk.y[at]) * w
+        trunk.brightness[at] += (sleeve.brightness[of] - trunk.brightness[at]) * w
         fields = trunk_fields(self.figure, local)
-        field = np.minimum(field, np.minimum(half - np.abs(fields.x), fields.depth + 0.03))
-        field = np.minimum(field, np.maximum(0.03 - frame.seam[of], tube[of]))
-        trunk.alpha[at] = np.where(w > 0, coverage(f32(field), window.px), trunk.alpha[at])
+        blended = self.pattern.distance(trunk.x[at], trunk.y[at]) * np.float32(self.stretch)
+        field = np.minimum(np.minimum(blended, self.worn_half_width(local.y) - np.abs(fields.x)), fields.depth + 0.03)
+        alpha = np.where(w > 0, coverage(f32(field), local.px), trunk.alpha[at])
+        # Above the armpit the trunk ends at the seam, or where the sleeve hides it.
+        limit = np.maximum(np.maximum(0.03 - frame.seam[of], sleeve.tube[of]), local.y - np.float32(ARMPIT_Y))
+        trunk.alpha[at] = np.minimum(alpha, coverage(f32(limit), local.px))
+
+    def _blend_sleeve(self, sleeve: _Sleeve, light: Light) -> None:
+        """Lets a sleeve's map and shading go over into the trunk's where its weight is below 1, in place."""
+        frame = sleeve.frame
+        weight = np.maximum(sleeve.weight, smoothstep(-0.15, 0.10, f32(frame.t - ARMPIT_T)))
+        at = support(f32((weight < 1.0) & (frame.free > -0.05)))
+        local = _part(sleeve.grid, at)
+        if min(local.shape) < 2:
+            return
+        fields = trunk_fields(self.figure, local)
+        half = self.worn_half_width(local.y)
+        x, y = self._trunk_map(local, fields, half)
+        height = trunk_height(self.figure, local, fields, half, self.soften)
+        height = height + trunk_folds(self.pattern.garment, self.figure, x, y)
+        rest = 1.0 - weight[at]
+        sleeve.x[at] += (x - sleeve.x[at]) * rest
+        sleeve.y[at] += (y - sleeve.y[at]) * rest
+        sleeve.brightness[at] += (shade(f32(height), local.px, light) - sleeve.brightness[at]) * rest
 
 
 def _part(grid: Grid, part: Window) -> Grid:
@@ -205,4 +216,3 @@ def _part(grid: Grid, part: Window) -> Grid:
 def _foreshorten(s: Float) -> Float:
     """From the position across a rounded body (-1..1) to the position across the flat cloth (-1..1)."""
     return f32(0.58 * s + 0.42 * np.arcsin(np.clip(s, -1, 1) * np.float32(0.96)) / math.asin(0.96))
-

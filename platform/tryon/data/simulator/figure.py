@@ -21,7 +21,7 @@ Skeleton: TypeAlias = dict[Joint, Point]
 
 NECK_Y = 1.28  # where the shoulder line meets the neck: a garment's high shoulder point hangs here
 JOINT_Y = 1.66
-HEAD_Y = 0.57  # middle of the head; its crown is half a head above
+HEAD_Y = 0.60  # middle of the head; its crown is half a head above
 UPPER_ARM, FOREARM = 1.32, 1.10
 ARM_POSES = ("hang", "hip", "bent", "across", "away", "front")
 HAIR_STYLES: tuple[HairStyle, ...] = ("bald", "short", "crop", "bob", "long", "long-front", "bun", "ponytail")
@@ -116,7 +116,7 @@ class FigureSpec:
     detail_seed: int
 
     def centre(self, y: float) -> float:
-        """x of the trunk's middle line at height y, heads."""
+        """X of the trunk's middle line at height y, heads."""
         return trunk_centre(self.lean, y)
 
     def shoulder_joint(self, side: int) -> Point:
@@ -126,7 +126,7 @@ class FigureSpec:
     @property
     def tip_y(self) -> float:
         """Height of the shoulder's top above the joint, heads."""
-        return JOINT_Y - 1.08 * self.arm
+        return JOINT_Y - 1.14 * self.arm - 0.012
 
     @property
     def head_centre(self) -> Point:
@@ -137,7 +137,8 @@ class FigureSpec:
         """BODY_25 joints that the figure has, heads; feet lie below any frame and are left out."""
         out: Skeleton = {Joint.NECK: (self.centre(1.45), 1.45), Joint.MID_HIP: (self.centre(3.75), 3.75)}
         sides = (
-            (+1, Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW, Joint.LEFT_WRIST, Joint.LEFT_HIP, Joint.LEFT_KNEE, self.left_arm),
+            (+1, Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW, Joint.LEFT_WRIST, Joint.LEFT_HIP, Joint.LEFT_KNEE,
+             self.left_arm),
             (-1, Joint.RIGHT_SHOULDER, Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST, Joint.RIGHT_HIP, Joint.RIGHT_KNEE,
              self.right_arm),
         )  # fmt: skip
@@ -162,7 +163,7 @@ class FigureSpec:
 
 
 def trunk_centre(lean: float, y: float) -> float:
-    """x of the trunk's middle line at height y, heads."""
+    """X of the trunk's middle line at height y, heads."""
     return lean * max(3.9 - y, 0.0) / 2.5
 
 
@@ -232,7 +233,7 @@ def sample_figure(rng: np.random.Generator) -> FigureSpec:
         _sample_arm(rng, kind, shoulder_joint(shoulder, lean, yaw, side), side, hip)
         for kind, side in zip(arms, (+1, -1), strict=True)
     )
-    styles = ((0.0, 0.08, 0.07, 0.19, 0.22, 0.22, 0.12, 0.10) if woman else (0.10, 0.45, 0.37, 0.0, 0.0, 0.04, 0.04, 0.0))
+    styles = (0.0, 0.08, 0.07, 0.19, 0.22, 0.22, 0.12, 0.10) if woman else (0.10, 0.45, 0.37, 0.0, 0.0, 0.04, 0.04, 0.0)
     kinds: tuple[LowerKind, ...] = ("trousers", "jeans", "skirt", "shorts")
     skin = _pick(rng, SKIN_TONES, 0.04)
     return FigureSpec(

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from tryon.data.simulator.figure import FOREARM, UPPER_ARM
-from tryon.data.simulator.geometry import Color, Float, Grid, Point, ellipse, f32, make_grid, spline
+from tryon.data.simulator.geometry import Color, Float, Grid, Point, ellipse, f32, make_grid, smooth_max, spline
 
 Sleeve = Literal["none", "cap", "short", "elbow", "three-quarter", "long"]
 Neckline = Literal["crew", "v", "scoop", "boat"]
@@ -28,7 +28,7 @@ NECKLINES: tuple[Neckline, ...] = get_args(Neckline)
 TEXTURES: tuple[TextureKind, ...] = get_args(TextureKind)
 
 SLEEVE_LENGTH: dict[Sleeve, float] = {
-    "none": 0.0, "cap": 0.52, "short": 0.86, "elbow": 1.32, "three-quarter": 1.85, "long": UPPER_ARM + FOREARM - 0.03,
+    "none": 0.0, "cap": 0.66, "short": 0.92, "elbow": 1.32, "three-quarter": 1.85, "long": UPPER_ARM + FOREARM - 0.03,
 }  # fmt: skip
 UNDERARM = 0.74  # flat y of the underarm point
 JOINT: Point = (0.76, 0.36)  # flat position of the shoulder joint
@@ -137,7 +137,6 @@ class Pattern:
 
     def torso(self, x: Float, y: Float) -> Float:
         """Trunk panel: sides, armholes, shoulders, neckline and hem."""
-        g = self.garment
         ax = np.abs(x)
         armhole = spline(y, *self._side, 0.04)
         side = np.minimum(self.half_width(y), np.where(y < UNDERARM, armhole, np.float32(9.0)))
@@ -175,6 +174,11 @@ class Pattern:
         field = np.minimum(self.sleeve_half_width(t) - np.abs(d), np.float32(self.garment.sleeve_length) - t)
         return f32(np.minimum(field, t + 0.22 + 0.0 * d))
 
+    def join(self, torso: Float, sleeve: Float, x: Float, y: Float) -> Float:
+        """Sews a sleeve to the trunk: its cap rounded off below the shoulder line, the armpit filleted."""
+        line = f32((y - self.slope(np.abs(x)) + 0.015) * 0.92)
+        return smooth_max(torso, -smooth_max(-sleeve, -line, 0.12), 0.07)
+
     def axis(self, side: int) -> tuple[Point, Point]:
         """Direction of a sleeve's axis and of its outward normal."""
         a = self.garment.sleeve_angle
@@ -197,9 +201,7 @@ class Pattern:
         field = self.torso(x, y)
         if self.garment.sleeve != "none":
             for side in (1, -1):
-                # A shoulder seam is straight: the sleeve's cap must not stand above the shoulder line.
-                cap = (y - self.slope(np.abs(x)) + 0.015) * 0.92
-                field = np.maximum(field, np.minimum(self.sleeve(*self.to_sleeve(x, y, side)), cap))
+                field = self.join(field, self.sleeve(*self.to_sleeve(x, y, side)), x, y)
         return f32(field)
 
     def placement(self, height: int, width: int) -> Grid:
@@ -207,7 +209,10 @@ class Pattern:
         g = self.garment
         (ax, ay), (nx, ny) = self.axis(1)
         tips = [
-            (JOINT[0] + g.sleeve_length * ax + s * g.sleeve_end * nx, JOINT[1] + g.sleeve_length * ay + s * g.sleeve_end * ny)
+            (
+                JOINT[0] + g.sleeve_length * ax + s * g.sleeve_end * nx,
+                JOINT[1] + g.sleeve_length * ay + s * g.sleeve_end * ny,
+            )
             for s in (-1, 1)
         ]
         reach = max(g.chest, g.hem_width, g.tip, *(p[0] for p in tips if g.sleeve != "none"), 0.0)
@@ -235,8 +240,8 @@ def sample_garment(rng: np.random.Generator) -> GarmentSpec:
     """Draws a garment: six sleeve lengths, four necklines, three fits, five kinds of texture."""
     sleeve = SLEEVES[int(rng.choice(6, p=(0.14, 0.07, 0.32, 0.10, 0.12, 0.25)))]
     neckline = NECKLINES[int(rng.choice(4, p=(0.42, 0.24, 0.20, 0.14)))]
-    fit: Fit = (("slim", "regular", "loose")[int(rng.choice(3, p=(0.35, 0.40, 0.25)))])  # type: ignore[assignment]
-    hem: Hem = (("straight", "curved", "flared")[int(rng.choice(3, p=(0.6, 0.22, 0.18)))])  # type: ignore[assignment]
+    fit: Fit = ("slim", "regular", "loose")[int(rng.choice(3, p=(0.35, 0.40, 0.25)))]
+    hem: Hem = ("straight", "curved", "flared")[int(rng.choice(3, p=(0.6, 0.22, 0.18)))]
     width, depth = {"crew": (0.33, 0.27), "v": (0.35, 0.56), "scoop": (0.42, 0.47), "boat": (0.52, 0.20)}[neckline]
     chest, waist, end = {"slim": (0.82, 0.70, 0.80), "regular": (0.90, 0.86, 0.92), "loose": (1.02, 1.02, 1.06)}[fit]
     top = {"slim": 0.27, "regular": 0.30, "loose": 0.36}[fit]
@@ -252,7 +257,8 @@ def sample_garment(rng: np.random.Generator) -> GarmentSpec:
         hem=hem,
         neck_width=width * float(rng.uniform(0.96, 1.06)),
         neck_depth=depth * float(rng.uniform(0.90, 1.12)),
-        tip=(0.74 if sleeve == "none" else {"slim": 0.84, "regular": 0.87, "loose": 0.92}[fit]) + float(rng.uniform(-0.02, 0.02)),
+        tip=(0.74 if sleeve == "none" else {"slim": 0.84, "regular": 0.87, "loose": 0.92}[fit])
+        + float(rng.uniform(-0.02, 0.02)),
         chest=chest * float(rng.uniform(0.98, 1.03)),
         waist=waist * float(rng.uniform(0.96, 1.03)),
         hem_width=end * float(rng.uniform(0.97, 1.03)) + (0.16 if hem == "flared" else 0.0),

@@ -171,7 +171,7 @@ def mix(a: Float | Color, b: Float | Color, t: Float) -> Float:
     # Most blends touch a small part of the picture (a seam, a lip): work on that part alone.
     shape = np.broadcast_shapes(first.shape, second.shape, (*t.shape, 1))
     out = np.array(np.broadcast_to(first, shape), dtype=np.float32)
-    rows, cols = _support(t)
+    rows, cols = support(t)
     weight = t[rows, cols, None]
     base = out[rows, cols]
     over = second if second.ndim < 3 or second.shape[:2] == (1, 1) else np.broadcast_to(second, shape)[rows, cols]
@@ -179,7 +179,7 @@ def mix(a: Float | Color, b: Float | Color, t: Float) -> Float:
     return out
 
 
-def _support(t: Float) -> Window:
+def support(t: Float) -> Window:
     """Window of the rows and columns in which `t` is not 0."""
     rows = np.flatnonzero(t.any(axis=1))
     if rows.size == 0:

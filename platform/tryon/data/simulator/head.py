@@ -59,9 +59,12 @@ def _eyes(figure: FigureSpec, rgb: Float, fx: Float, y: Float, px: float, brow: 
     for side in (1, -1):
         cx, ex = side * 0.158, (fx - np.float32(side * 0.158)) * np.float32(side)
         lift = np.float32(0.012) * ex / 0.08
-        lid = np.minimum(0.036 * (1 - (ex / 0.082) ** 2) - (y + 0.012 + lift) * -1.0, 0.030 * (1 - (ex / 0.085) ** 2) - (y + 0.008 + lift))
+        lid = np.minimum(
+            0.036 * (1 - (ex / 0.082) ** 2) - (y + 0.012 + lift) * -1.0,
+            0.030 * (1 - (ex / 0.085) ** 2) - (y + 0.008 + lift),
+        )
         eye = f32(np.minimum(lid, 0.082 - np.abs(ex)))
-        rgb = _paint(rgb, (0.93, 0.91, 0.89), eye, px)
+        rgb = _paint(rgb, (0.90, 0.88, 0.86), eye, px)
         iris = f32(0.037 - np.hypot(fx - np.float32(cx), y + np.float32(0.012)))
         rgb = _paint(rgb, figure.iris, np.minimum(iris, eye), px)
         rgb = _paint(rgb, (0.04, 0.03, 0.03), np.minimum(iris - 0.019, eye), px)
@@ -81,7 +84,9 @@ def _eyes(figure: FigureSpec, rgb: Float, fx: Float, y: Float, px: float, brow: 
 def _nose_and_mouth(figure: FigureSpec, rgb: Float, fx: Float, y: Float, px: float) -> Float:
     shadow = tuple(0.45 * v for v in figure.skin)
     for side in (1, -1):
-        rgb = _paint(rgb, (shadow[0], shadow[1], shadow[2]), ellipse(fx, y, side * 0.030, 0.212, 0.018, 0.009), px, 0.75)
+        rgb = _paint(
+            rgb, (shadow[0], shadow[1], shadow[2]), ellipse(fx, y, side * 0.030, 0.212, 0.018, 0.009), px, 0.75
+        )
     half = 0.125 - 0.012 * figure.femininity + 0.02 * max(figure.smile, 0.0)
     u = fx / np.float32(half)
     curve = y - np.float32(0.292) + np.float32(0.030 * figure.smile) * u * u
@@ -113,7 +118,11 @@ def face_layer(figure: FigureSpec, grid: Grid, light: Light) -> Layer:
     brightness = shade(height, window.px, light)
     brightness *= 0.90 + 0.10 * smoothstep(0.0, 0.05, np.maximum(skull, ears))
     skin = np.broadcast_to(f32(figure.skin), (*window.shape, 3))
-    blush = 0.18 * (_spot(fx, y, 0.19, 0.13, 0.09, 0.07) + _spot(fx, y, -0.19, 0.13, 0.09, 0.07) + 0.6 * _spot(fx, y, 0, 0.16, 0.06, 0.05))
+    blush = 0.18 * (
+        _spot(fx, y, 0.19, 0.13, 0.09, 0.07)
+        + _spot(fx, y, -0.19, 0.13, 0.09, 0.07)
+        + 0.6 * _spot(fx, y, 0, 0.16, 0.06, 0.05)
+    )
     skin = mix(f32(skin), f32(skin * f32((1.0, 0.78, 0.74))), f32(blush))
     rgb = tinted(skin, brightness, light, skin=True)
     hair = figure.hair
@@ -128,7 +137,9 @@ def _strands(figure: FigureSpec, across: Float, along: Float) -> Float:
     out = np.ones(np.broadcast(across, along).shape, np.float32)
     for k in (17, 31, 53, 86):
         phase, sway = rng.uniform(0, 6.28, 2)
-        out += np.float32(2.0 / (k + 10)) * np.sin(across * k + 0.6 * np.sin(along * 3 + np.float32(sway)) + np.float32(phase))
+        out += np.float32(2.0 / (k + 10)) * np.sin(
+            across * k + 0.6 * np.sin(along * 3 + np.float32(sway)) + np.float32(phase)
+        )
     return f32(out)
 
 
@@ -146,15 +157,22 @@ def hair_back_layer(figure: FigureSpec, grid: Grid, light: Light) -> Layer | Non
         window = grid.crop(cx - 0.9, cy - 0.6, cx + 0.9, end + 0.3)
         x, y = f32(window.x - cx), window.y
         narrow = 0.26 if style == "ponytail" else 0.0
-        spread = 0.40 - narrow + 0.14 * smoothstep(0.5, 1.3, y) - (0.10 if style == "bob" else 0.18) * smoothstep(end - 0.6, end, y)
+        spread = (
+            0.40
+            - narrow
+            + 0.14 * smoothstep(0.5, 1.3, y)
+            - (0.10 if style == "bob" else 0.18) * smoothstep(end - 0.6, end, y)
+        )
         ends = end + 0.04 * np.sin(x * 23) + 0.06 * np.cos(x * 4) - y
-        curtain = np.minimum(spread + 0.015 * np.sin(y * 7) - np.abs(x - 0.12 * figure.head_yaw), np.minimum(ends, y - cy + 0.15))
+        curtain = np.minimum(
+            spread + 0.015 * np.sin(y * 7) - np.abs(x - 0.12 * figure.head_yaw), np.minimum(ends, y - cy + 0.15)
+        )
         field = np.maximum(f32(curtain), ellipse(x, y, 0.0, cy - 0.08, 0.41, 0.46))
         shape = f32(0.25 * np.sqrt(np.clip(1 - (x / 0.62) ** 2, 0, 1)) + 0 * y)
         across, along = x, f32(y)
     else:
         return None
-    tone = shade(shape, window.px, light) * _strands(figure, across, along) * 0.74
+    tone = shade(shape, window.px, light) * _strands(figure, across, along) * 0.78
     return Layer(window.window, coverage(f32(field), window.px), tinted(figure.hair, f32(tone), light), Label.HAIR)
 
 
@@ -172,13 +190,16 @@ def _cap(figure: FigureSpec, x: Float, y: Float) -> Float:
         line = line + 0.02 * np.sin(x * 31 + part * 40)
     side_end = {"crop": 0.02, "short": 0.08, "bun": 0.10, "ponytail": 0.10}.get(style, 0.75)
     face = f32(np.minimum((line - y) * 0.8, side_end - y))
-    sides = np.minimum(np.abs(x) - np.float32(0.285 if side_end > 0.5 else 0.325), np.float32(side_end) - y)
+    sides = np.minimum(
+        np.abs(x) - np.float32(0.285 if side_end > 0.5 else 0.325) - 0.3 * np.maximum(y - 0.15, 0.0),
+        np.float32(side_end) - y,
+    )
     return f32(np.minimum(outer if side_end < 0.5 else _framed(outer, x, y), np.maximum(face, sides)))
 
 
 def _framed(outer: Float, x: Float, y: Float) -> Float:
     """Lets the cap run down beside the face as straight hair."""
-    fall = np.minimum(np.minimum(0.42 - np.abs(x), y + 0.1), 0.60 - y)
+    fall = np.minimum(0.425 - 0.9 * np.minimum(y, 0.0) ** 2 - np.abs(x), np.minimum(0.60 - y, y + 0.30))
     return np.maximum(outer, f32(fall))
 
 
@@ -192,7 +213,12 @@ def hair_front_layers(figure: FigureSpec, grid: Grid, light: Light) -> list[Laye
     field = _cap(figure, x, y)
     dome = 0.36 * np.sqrt(np.clip(1 - (x / 0.46) ** 2 - ((y + 0.08) / (0.52 + 0.4 * (y > -0.08))) ** 2, 0.02, 1))
     gloss = 1.0 + 0.20 * np.exp(-(((y + 0.30 - 0.3 * x * x) / 0.07) ** 2))
-    tone = shade(f32(dome), window.px, light) * _strands(figure, f32(x * (1.0 + 0.5 * y)), y) * gloss
+    tone = (
+        shade(f32(dome), window.px, light)
+        * _strands(figure, f32(x * (1.0 + 0.5 * y)), y)
+        * gloss
+        * (1.0 - 0.2 * smoothstep(0.1, 0.55, y))
+    )
     layers = [Layer(window.window, coverage(field, window.px), tinted(figure.hair, f32(tone), light), Label.HAIR)]
     if figure.hair_style == "long-front":
         rng = np.random.Generator(np.random.PCG64(figure.detail_seed + 2))

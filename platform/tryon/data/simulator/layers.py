@@ -48,7 +48,8 @@ def overlap(a: Window, b: Window) -> tuple[Window, Window] | None:
     if any(start >= stop for start, stop in zip(starts, stops, strict=True)):
         return None
     in_a, in_b = (
-        tuple(slice(s - w.start, e - w.start) for s, e, w in zip(starts, stops, window, strict=True)) for window in (a, b)
+        tuple(slice(s - w.start, e - w.start) for s, e, w in zip(starts, stops, window, strict=True))
+        for window in (a, b)
     )
     return (in_a[0], in_a[1]), (in_b[0], in_b[1])
 
@@ -82,6 +83,6 @@ def shade(height: Float, px: float, light: Light) -> Float:
 def tinted(rgb: Float | Color, brightness: Float, light: Light, *, skin: bool = False) -> Float:
     """Colour under a brightness; shadows on skin grow warmer, as light scatters in it."""
     warmth = f32((0.80, 1.02, 1.12)) if skin else f32((0.97, 1.0, 1.02))
-    tone = np.power(np.maximum(brightness, 1e-3)[..., None], warmth)
+    tone = np.exp(np.log(np.maximum(brightness, 1e-3))[..., None] * warmth)  # a power; np.power takes twice as long
     lit = f32(rgb) * tone * f32(light.tint)
-    return f32(np.where(lit > 0.9, 0.9 + 0.1 * np.tanh((lit - 0.9) * 10), lit))
+    return f32(np.minimum(lit, 0.45 + 0.5 * lit))  # highlights above 0.9 roll off

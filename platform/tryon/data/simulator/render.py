@@ -11,7 +11,7 @@ import numpy as np
 from tryon.data.simulator.drape import Drape, Panel
 from tryon.data.simulator.figure import FigureSpec
 from tryon.data.simulator.garment import GarmentSpec, Pattern
-from tryon.data.simulator.geometry import Float, Grid, UInt8, Window, blur, f32
+from tryon.data.simulator.geometry import Float, Grid, UInt8, Window, blur, coverage, f32
 from tryon.data.simulator.head import face_layer, hair_back_layer, hair_front_layers, head_shadow
 from tryon.data.simulator.layers import Layer, Light, over
 from tryon.data.simulator.photo import FlatPhoto, take_photo, to_uint8
@@ -80,15 +80,16 @@ def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: i
     shadow = _shadow(figure, grid, light, body.arms)
     bare = _paint_bare(paint_background(scene, height, width), body, shadow)
     panels = drape.panels(grid, light)
-    visible = _visible(panels, body, garment.tucked, (height, width))
+    visible = _visible(panels, body, _tuck(figure, garment, grid, body))
     dressed = _dress(bare, panels, visible, photo, shadow, body.cover((height, width)), grid.px)
     flow, amodal = _flow(panels, photo, (height, width))
     seen = np.minimum(sum(visible, np.zeros((height, width), np.float32)), 1.0)
     true_mask = ((seen > 0.5) & (amodal == 1)).astype(np.uint8)
     parse = _parse(body, true_mask)
+    camera = _Camera(scene, (height, width))
     return {
         "category": "upper",
-        "person": _expose(dressed, scene),
+        "person": camera.expose(dressed),
         "garment": photo.image,
         "garment_mask": photo.mask,
         "pose": _keypoints(figure, grid),
@@ -98,7 +99,7 @@ def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: i
         "true_garment": warp_by_flow(photo.image, flow, true_mask),
         "true_mask": true_mask,
         "true_amodal_mask": amodal,
-        "unoccluded_person": _expose(bare, scene),
+        "unoccluded_person": camera.expose(bare),
     }
 
 
@@ -145,7 +146,17 @@ def _paint_bare(canvas: Float, body: _Body, shadow: Float) -> Float:
     return canvas
 
 
-def _visible(panels: Sequence[Panel], body: _Body, tucked: bool, shape: tuple[int, int]) -> list[Float]:
+def _tuck(figure: FigureSpec, garment: GarmentSpec, grid: Grid, body: _Body) -> Float:
+    """Coverage of what hides the lower end of a tucked garment, (H, W)."""
+    hidden = np.zeros(grid.shape, np.float32)
+    if garment.tucked:
+        hidden[body.lower[-1].window] = body.lower[-1].alpha
+        # Nor may it show beside the hips or between the legs.
+        hidden = np.maximum(hidden, coverage(grid.y - np.float32(figure.waist_y + 0.02), grid.px))
+    return hidden
+
+
+def _visible(panels: Sequence[Panel], body: _Body, tuck: Float) -> list[Float]:
     """Visible share of each panel, (H, W) each, in the panels' order."""
     shown: dict[int, Float] = {}
 
@@ -155,13 +166,12 @@ def _visible(panels: Sequence[Panel], body: _Body, tucked: bool, shape: tuple[in
 
     def lay(panel: Panel) -> None:
         cover(panel.window, panel.alpha)
-        shown[panel.side] = np.zeros(shape, np.float32)
+        shown[panel.side] = np.zeros(tuck.shape, np.float32)
         shown[panel.side][panel.window] = panel.alpha
 
     by_side = {panel.side: panel for panel in panels}
     lay(by_side[0])
-    if tucked:
-        cover(body.lower[-1].window, body.lower[-1].alpha)
+    shown[0] *= 1.0 - tuck
     for one in body.arms:
         cover(one.window, one.hard)
         side = 1 if one.layer.label == Label.LEFT_ARM else -1
@@ -173,7 +183,13 @@ def _visible(panels: Sequence[Panel], body: _Body, tucked: bool, shape: tuple[in
 
 
 def _dress(
-    bare: Float, panels: Sequence[Panel], visible: Sequence[Float], photo: FlatPhoto, shadow: Float, cover: Float, px: float
+    bare: Float,
+    panels: Sequence[Panel],
+    visible: Sequence[Float],
+    photo: FlatPhoto,
+    shadow: Float,
+    cover: Float,
+    px: float,
 ) -> Float:
     """The figure with the garment on, (H, W, 3)."""
     seen = np.minimum(sum(visible, np.zeros(bare.shape[:2], np.float32)), 1.0)
@@ -241,9 +257,14 @@ def _keypoints(figure: FigureSpec, grid: Grid) -> Float:
     return out
 
 
-def _expose(image: Float, scene: SceneSpec) -> UInt8:
-    """Camera blur and noise; 0..1 to 0..255."""
-    soft = blur(image, scene.blur * image.shape[0])
-    rng = np.random.Generator(np.random.PCG64(scene.detail_seed + 1))
-    grain = rng.standard_normal(image.shape[:2], dtype=np.float32) * np.float32(scene.noise)
-    return to_uint8(soft + grain[..., None])
+class _Camera:
+    """Blur and noise of one exposure; both pictures of a sample share it."""
+
+    def __init__(self, scene: SceneSpec, shape: tuple[int, int]) -> None:
+        rng = np.random.Generator(np.random.PCG64(scene.detail_seed + 1))
+        self.grain = rng.standard_normal((*shape, 1), dtype=np.float32) * np.float32(scene.noise)
+        self.sigma_px = scene.blur * shape[0]
+
+    def expose(self, image: Float) -> UInt8:
+        """0..1 to 0..255."""
+        return to_uint8(blur(image, self.sigma_px) + self.grain)

@@ -53,7 +53,11 @@ class SceneSpec:
     def light(self) -> Light:
         """The key light with its fill."""
         c = math.cos(self.light_elevation)
-        direction = (c * math.sin(self.light_azimuth), -math.sin(self.light_elevation), c * math.cos(self.light_azimuth))
+        direction = (
+            c * math.sin(self.light_azimuth),
+            -math.sin(self.light_elevation),
+            c * math.cos(self.light_azimuth),
+        )
         return Light(direction, self.ambient, self.tint)
 
     def grid(self, height: int, width: int) -> Grid:
@@ -107,7 +111,9 @@ def paint_background(scene: SceneSpec, height: int, width: int) -> Float:
 
 
 def _box(u: Float, v: Float, x0: float, y0: float, x1: float, y1: float, soft: float) -> Float:
-    inside = np.minimum(np.minimum(u - np.float32(x0), np.float32(x1) - u), np.minimum(v - np.float32(y0), np.float32(y1) - v))
+    inside = np.minimum(
+        np.minimum(u - np.float32(x0), np.float32(x1) - u), np.minimum(v - np.float32(y0), np.float32(y1) - v)
+    )
     return smoothstep(-soft, soft, f32(inside))
 
 
@@ -121,7 +127,7 @@ def _room(scene: SceneSpec, rng: np.random.Generator, u: Float, v: Float, px: fl
     frame = _box(u, v, x0 - 0.075, 0.035, x0 + 0.255, 0.495, 0.012)
     out = mix(out, f32(f32(scene.wall2) * 0.8), frame)
     out = mix(out, bright, f32(pane * 0.85))
-    bars = smoothstep(0.012, 0.0, f32(np.abs(u - np.float32(x0 + 0.09)) + 0 * v)) if False else f32(np.exp(-(((u - x0 - 0.09) / 0.008) ** 2)) + 0 * v)
+    bars = np.exp(-(((u - np.float32(x0 + 0.09)) / np.float32(0.008)) ** 2)) + 0 * v
     out = mix(out, f32(f32(scene.wall2) * 0.8), f32(bars * pane))
     cx, green = -side * float(rng.uniform(0.26, 0.33)), f32((0.42, 0.50, 0.40))
     for k in range(5):

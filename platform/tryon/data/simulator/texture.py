@@ -116,7 +116,7 @@ def _paste(ground: Float, ink: Float, color: Float, x: Float, y: Float, half: fl
     small = cv2.resize(ink, (size, size), interpolation=cv2.INTER_AREA)
     map_x = f32((x + np.float32(half)) * np.float32(size / (2 * half)) - 0.5)
     map_y = f32((y - np.float32(GRAPHIC_CENTRE_Y - half)) * np.float32(size / (2 * half)) - 0.5)
-    cover = cv2.remap(small, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    cover = cv2.remap(small, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     return mix(ground, color, f32(cover))
 
 

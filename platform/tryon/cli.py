@@ -1,0 +1,238 @@
+"""The command line: one verb a task. Heavy imports happen inside the verbs, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tryon.errors import TryonError
+
+app = typer.Typer(
+    name="tryon",
+    help="Virtual try-on: photos to annotated shards, shards to a trained bundle, a bundle to a try-on service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="Make data sets: simulate samples, annotate photos.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+USER_FAULT = 2
+INTERRUPTED = 130
+
+BundleOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time
+    typer.Option("--bundle", help="Bundle URI. Default: $TRYON_BUNDLE, else out/demo/bundle (`make demo` makes it)."),
+]
+ActorsOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--actors", min=0, help="Parallel actors, one CPU each; 0 runs here without Ray. Default: all CPUs."),
+]
+
+
+def main() -> None:
+    """Entry point: what the user got wrong ends as one sentence and exit code 2, never as a traceback."""
+    try:
+        app(standalone_mode=False)
+    except TryonError as error:
+        _fail(error.message)
+    except typer.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except Exception as error:  # a wrong option is click's own; all others are ours and keep their traceback
+        import click
+
+        if not isinstance(error, click.ClickException):
+            raise
+        error.show()
+        sys.exit(USER_FAULT)
+
+
+def _fail(message: str) -> None:
+    print(f"tryon: {message}", file=sys.stderr)
+    sys.exit(USER_FAULT)
+
+
+def _interrupted() -> None:
+    print("tryon: interrupted; the same command goes on from what is there", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from tryon import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Reads the options that all verbs share."""
+
+
+@app.command()
+def infer(
+    person: Annotated[Path, typer.Option(help="Photo of one person.")],
+    garment: Annotated[Path, typer.Option(help="Photo of the garment alone.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png (lossless) or .jpg.")],
+    category: Annotated[str, typer.Option(help="upper, lower or dress.")] = "upper",
+    bundle: BundleOption = None,
+    layers: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also write pose, parse, agnostic, warped garment ... into this folder."),
+    ] = None,
+) -> None:
+    """Try a garment on a person: two photos in, one photo out.
+
+    Example: tryon infer --person me.jpg --garment shirt.jpg --out me-in-shirt.png
+    """
+    from tryon.infer import infer_files
+
+    infer_files(person, garment, out, category=category, bundle=bundle, layers=layers)
+
+
+@data_app.command("synth")
+def data_synth(
+    out: Annotated[str, typer.Option(help="URI of the data set to write: a folder or s3://bucket/prefix.")],
+    num: Annotated[int, typer.Option(help="Samples.")],
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in px.")] = "256x192",
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    actors: ActorsOption = None,
+) -> None:
+    """Draw try-on samples with the simulator: photos and the truth (flow, parse, pose, masks).
+
+    Example: tryon data synth --out data/sim --num 1000 --size 256x192 --seed 1
+    """
+    from tryon.config import parse_config, parse_size
+    from tryon.data.annotate import SynthConfig, synth_job
+    from tryon.show import run_job_shown
+
+    config = parse_config(SynthConfig, {"num": num, "size": parse_size(size), "seed": seed}, "synth")
+    run_job_shown(synth_job(config), out, "simulate", actors)
+
+
+@data_app.command("annotate")
+def data_annotate(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Folder of person photos, VITON-HD folder, or data set.")],
+    out: Annotated[str, typer.Option(help="URI of the data set to write.")],
+    size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="HEIGHTxWIDTH in px to letterbox to. Default: each photo's own size."),
+    ] = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Add what a data set lacks: pose, person mask, parse, garment mask, agnostic image and mask.
+
+    Photos that cannot be used go to a quarantine table with the reason. A killed run, started again, goes on.
+
+    Example: tryon data annotate photos/ --out data/people --size 512x384
+    """
+    from tryon.config import parse_config, parse_size
+    from tryon.data.annotate import AnnotateConfig, annotate_job
+    from tryon.data.sources.base import open_source
+    from tryon.show import run_job_shown
+
+    config = parse_config(AnnotateConfig, {"size": parse_size(size) if size else None}, "annotate")
+    run_job_shown(annotate_job(open_source(source), config, source), out, "annotate", actors)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="gmm (warping), tom (synthesis) or scm (refinement).")],
+    data: Annotated[str, typer.Option(help="URI of an annotated data set.")],
+    out: Annotated[str, typer.Option(help="URI of the bundle to write into; its other networks are kept.")],
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle that frozen networks come from. Default: the one at --out."),
+    ] = None,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="YAML file of training options; see configs/."),
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's, e.g. --set steps=500."),
+    ] = None,
+) -> None:
+    """Train a network with Ray Train and write it into a bundle. A run that was cut off goes on.
+
+    Train gmm first, then tom (on the frozen warp), then scm (on both).
+
+    Example: tryon train gmm --data data/train --out bundles/mine --set steps=2000
+    """
+    from tryon.show import train_shown
+    from tryon.training.options import read_options
+
+    train_shown(recipe, data, out, read_options(config, set_ or []), bundle)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[str, typer.Option(help="Annotated data set or VITON-HD folder.")],
+    out: Annotated[str, typer.Option(help="Folder for metrics.json, report.html and per-sample tables.")],
+    bundle: BundleOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Measure a bundle on paired samples (SSIM, MS-SSIM, PSNR) beside two baselines, with a picture report.
+
+    Example: tryon evaluate --data data/test --bundle bundles/mine --out out/eval
+    """
+    from tryon.show import evaluate_shown
+
+    evaluate_shown(data, bundle, out, actors)
+
+
+@app.command()
+def serve(
+    bundle: BundleOption = None,
+    config: Annotated[Path, typer.Option(help="A file of serve_configs/.")] = Path("serve_configs/local.yaml"),
+    host: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Address to listen on. Default: the file's."),
+    ] = None,
+    port: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, max=65535, help="Port. Default: the file's."),
+    ] = None,
+) -> None:
+    """Start the HTTP service on Ray Serve and keep it up until Ctrl-C.
+
+    Example: tryon serve --bundle bundles/mine, then open http://127.0.0.1:8000/docs
+    """
+    from tryon.serving.run import serve_forever
+
+    serve_forever(config, bundle=bundle, host=host, port=port)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("out/demo"),
+    person: Annotated[Optional[Path], typer.Option(help="Your own person photo.")] = None,  # noqa: UP045
+    garment: Annotated[Optional[Path], typer.Option(help="Your own garment photo.")] = None,  # noqa: UP045
+    scale: Annotated[float, typer.Option(min=0.01, max=100.0, help="More or less data and training.")] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the service; 0 takes a free one.")] = 0,
+) -> None:
+    """Go the whole way: simulate, annotate, train, evaluate, serve, and one try-on over HTTP.
+
+    What an earlier run finished is taken over.
+    """
+    from tryon.demo import run_demo
+
+    run_demo(out, person=person, garment=garment, scale=scale, port=port)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from tryon.doctor import run_doctor
+
+    if not run_doctor():
+        raise typer.Exit(1)

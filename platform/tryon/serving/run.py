@@ -1,0 +1,114 @@
+"""Starting the service from a `serve_configs/` file, and ending it cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tryon.config import parse_config
+from tryon.engines.cluster import ray_session
+from tryon.errors import ConfigError
+from tryon.serving.config import ServeConfig
+
+APP_NAME = "tryon"
+
+
+@dataclass(frozen=True)
+class ServeFile:
+    """What a `serve_configs/` file says, as far as a local start needs it."""
+
+    config: ServeConfig
+    host: str
+    port: int
+
+
+def read_serve_file(path: Path) -> ServeFile:
+    """Reads and checks a config file of the service.
+
+    Raises:
+        ConfigError: missing, not YAML, or a value that is not allowed.
+    """
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        application = raw["applications"][0]
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}", code="config-missing", field="--config") from error
+    except (yaml.YAMLError, TypeError, KeyError, IndexError) as error:
+        text = f"--config {path} is no Ray Serve config with an application: {error}"
+        raise ConfigError(text, code="config-invalid", field="--config") from error
+    http = raw.get("http_options") or {}
+    config = parse_config(ServeConfig, application.get("args") or {}, str(path))
+    return ServeFile(config, http.get("host", "127.0.0.1"), int(http.get("port", 8000)))
+
+
+@contextlib.contextmanager
+def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
+    """Starts Ray (unless it runs) and the service, gives its base URL, ends both.
+
+    Args:
+        config: of the service.
+        host: to listen on.
+        port: to listen on.
+
+    Raises:
+        TryonError: bundle or groups cannot be used; found before Ray is started.
+        ConfigError: the port is taken.
+    """
+    from tryon.serving.app import GIVEN, WANTED, build
+    from tryon.serving.graph import plan_groups
+
+    plan_groups(config, GIVEN, WANTED)
+    _check_port(host, port)
+    with ray_session():
+        from ray import serve
+
+        quiet = {"log_level": "ERROR", "enable_access_log": False}
+        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
+        try:
+            serve.run(build(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
+            yield f"http://{host}:{port}"
+        finally:
+            serve.shutdown()
+
+
+def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int | None) -> None:
+    """Runs the service of a config file until Ctrl-C.
+
+    Args:
+        path: file of `serve_configs/`.
+        bundle: overrides the file's.
+        host: overrides the file's.
+        port: overrides the file's.
+    """
+    file = read_serve_file(path)
+    config = file.config.model_copy(update={"bundle": bundle or file.config.bundle})
+    print("starting the service (Ray, then one process a deployment)", flush=True)
+    with running_service(config, host or file.host, port or file.port) as url:
+        print(f"try-on service on {url}: POST /api/v1/tryon, GET /api/v1/health, docs at {url}/docs", flush=True)
+        print("Ctrl-C ends it", flush=True)
+        threading.Event().wait()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            text = f"{host}:{port} cannot be listened on: {error.strerror}; choose another with --port"
+            raise ConfigError(text, code="port-taken", field="--port") from error

@@ -1,0 +1,153 @@
+"""What the verbs show while they work: progress with counts and time left, tables at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tryon.data.annotate import Job, run_job
+from tryon.data.shards import Manifest
+from tryon.engines.cluster import ray_session
+from tryon.engines.dataset import ShardReport
+from tryon.evaluation.report import METHOD_TITLES
+from tryon.evaluation.run import METRICS, Evaluation
+
+console = Console()
+
+
+class Bar:
+    """A progress bar on a terminal; elsewhere a line every few seconds, so that logs stay readable."""
+
+    LINE_EVERY_S = 10.0
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._start = time.monotonic()
+        self._last_line = self._start
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn(f"{title:<9}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=console, transient=True,
+            disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._progress.add_task(title, total=None, text="starting")
+
+    def update(self, done: int, total: int, text: str) -> None:
+        """Shows how far it is."""
+        self._progress.update(self._task, completed=done, total=total, text=text)
+        now = time.monotonic()
+        if not console.is_terminal and now - self._last_line >= self.LINE_EVERY_S:
+            self._last_line = now
+            left = (now - self._start) * (total - done) / max(1, done)
+            console.print(f"{self._title:<9} {done}/{total}  {text}  about {left:.0f} s left", highlight=False)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+@contextmanager
+def maybe_ray(num_actors: int | None) -> Iterator[None]:
+    """A Ray session, unless the work runs in this process."""
+    if num_actors == 0:
+        yield
+    else:
+        with ray_session():
+            yield
+
+
+def run_job_shown(job: Job, out: str, title: str, num_actors: int | None = None) -> Manifest:
+    """Runs a data job with a progress bar and says what became of every row."""
+    rows = quarantined = reused = 0
+    start = time.monotonic()
+    with maybe_ray(num_actors), Bar(title) as bar:
+        shards = 0
+
+        def on_report(report: ShardReport, total: int) -> None:
+            nonlocal rows, quarantined, reused, shards
+            shards += 1
+            rows += report.rows_in
+            quarantined += report.quarantined
+            reused += report.rows_in if report.reused else 0
+            rate = (rows - reused) / max(1e-9, time.monotonic() - start)
+            bar.update(shards, total, f"{rows} rows, {quarantined} quarantined, {rate:.1f} rows/s")
+
+        manifest = run_job(job, out, num_actors=num_actors, on_report=on_report)
+    seconds = time.monotonic() - start
+    text = f"{title:<9} {manifest.rows_in} rows in = {manifest.rows} out + {manifest.quarantined} quarantined"
+    taken = f", {reused} taken from an earlier run" if reused else ""
+    console.print(f"{text}{taken}, {seconds:.0f} s -> {out}", highlight=False)
+    return manifest
+
+
+def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bundle: str | None = None) -> None:
+    """Trains with a live line of step, loss, speed and data wait; a finished run is not repeated."""
+    from tryon.training.run import check_run, finished, run
+
+    spec = check_run(recipe, data, out, options, bundle)
+    entry = finished(spec)
+    title = f"train {recipe}"
+    if entry is not None:
+        console.print(f"{title:<9} done before, in {out} ({_figures(entry.metrics)})", highlight=False)
+        return
+    resolved = " ".join(f"{k}={v}" for k, v in spec.config.model_dump().items() if k != "recipe")
+    console.print(f"{title:<9} {spec.manifest.rows} samples, {resolved}", highlight=False)
+    start = time.monotonic()
+    with maybe_ray(0 if spec.config.num_workers == 0 else None), Bar(title) as bar:
+
+        def on_metrics(line: Mapping[str, float]) -> None:
+            text = f"loss {line.get('loss', float('nan')):.4f}  {line['samples_per_s']:.1f} samples/s"
+            bar.update(int(line["step"]), spec.config.steps, f"{text}  data wait {line['data_wait_share']:.0%}")
+
+        entry = run(spec, on_metrics)
+    seconds = time.monotonic() - start
+    text = f"{entry.num_parameters / 1e6:.1f} M parameters, {_figures(entry.metrics)}"
+    console.print(f"{title:<9} {text}, {seconds:.0f} s -> {out}", highlight=False)
+
+
+def evaluate_shown(data: str, bundle: str | None, out: str, num_actors: int | None = None) -> Evaluation:
+    """Evaluates with a progress bar and prints the table."""
+    from tryon.data.sources.base import open_source
+    from tryon.evaluation.run import evaluate
+    from tryon.models.bundle import default_bundle, load_bundle
+
+    bundle = bundle or default_bundle()
+    load_bundle(bundle).network("synthesis")  # a bundle that cannot be used is found before Ray is started
+    source = open_source(data)
+    with maybe_ray(num_actors), Bar("evaluate") as bar:
+        done = 0
+
+        def on_report(report: ShardReport, total: int) -> None:
+            nonlocal done
+            done += 1
+            bar.update(done, total, f"shard {report.shard}")
+
+        result = evaluate(source, data, bundle, out, num_actors=num_actors, on_report=on_report)
+    console.print(metrics_table(result))
+    console.print(f"evaluate  {result.samples} measured, {result.quarantined} not usable -> {out}/report.html", highlight=False)
+    return result
+
+
+def metrics_table(result: Evaluation) -> Table:
+    """Methods against metrics."""
+    table = Table(title=f"{result.samples} samples, whole image against the photo (higher is better)")
+    table.add_column("method")
+    for metric in METRICS:
+        table.add_column({"ssim": "SSIM", "ms_ssim": "MS-SSIM", "psnr": "PSNR dB"}[metric], justify="right")
+    for method, figures in result.means.items():
+        cells = [f"{figures[m]:.2f}" if m == "psnr" else f"{figures[m]:.4f}" if m in figures else "-" for m in METRICS]
+        table.add_row(METHOD_TITLES.get(method, method), *cells)
+    return table
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    shown = {k: v for k, v in metrics.items() if k.startswith("val_")} or dict(metrics)
+    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

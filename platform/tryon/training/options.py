@@ -1,0 +1,49 @@
+"""Training options from a YAML file and `--set key=value` pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tryon.errors import ConfigError
+
+
+def read_options(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Options of a run; pairs win over the file, and values are read as YAML.
+
+    Args:
+        file: YAML mapping, or None.
+        pairs: ``key=value``; dots go into nested options (``network.width=32``).
+
+    Raises:
+        ConfigError: no such file, not a mapping, or a pair without ``=``.
+    """
+    options: dict[str, Any] = {}
+    if file is not None:
+        options = _read_file(file)
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {pair!r} is not KEY=VALUE", code="option-invalid", field="--set")
+        target = options
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = yaml.safe_load(value)
+    return options
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {file}: {error.strerror}", code="config-missing", field="--config") from error
+    except yaml.YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--config {file} is no YAML: {reason}", code="config-invalid", field="--config") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"--config {file} must be a mapping of options", code="config-invalid", field="--config")
+    return loaded
