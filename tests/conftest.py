@@ -1,0 +1,77 @@
+"""What the tests share: simulated photos, a small annotated data set, a bundle trained for a few steps, one Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports Ray: its workers inherit these.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "60"
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.pop("TRYON_BUNDLE", None)
+
+SMALL = (128, 96)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real photos and published layouts, for measuring; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("TRYON_SHARED", ROOT.parent / "shared"))
+    if not (folder / "vitonhd").is_dir():
+        pytest.skip(f"no photos for measuring in {folder} (set TRYON_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A person photo in which the annotators find the person, and a garment photo: simulated, 512x384, PNG."""
+    from tryon.codec import encode_png
+    from tryon.data.simulator import simulate
+
+    folder = tmp_path_factory.mktemp("photos")
+    row = simulate(5, 0, 512, 384)
+    person, garment = folder / "person.png", folder / "garment.png"
+    person.write_bytes(encode_png(row["person"]))
+    garment.write_bytes(encode_png(simulate(5, 1, 512, 384)["garment"]))
+    return person, garment
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Annotated simulator samples: 40 of 128x96, two shards."""
+    from tryon.data.annotate import AnnotateConfig, SynthConfig, annotate_job, run_job, synth_job
+    from tryon.data.sources.base import open_source
+
+    folder = tmp_path_factory.mktemp("data")
+    raw, out = str(folder / "raw"), str(folder / "annotated")
+    run_job(synth_job(SynthConfig(num=40, size=SMALL, seed=7)), raw, num_actors=0)
+    run_job(annotate_job(open_source(raw), AnnotateConfig(), raw), out, num_actors=0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory, small_data: str) -> str:
+    """A bundle with all three networks, small and trained for a few steps in process. Not to be written to."""
+    from tryon.training.run import check_run, run
+
+    out = str(tmp_path_factory.mktemp("bundle") / "bundle")
+    networks = {"gmm": {"width": 8}, "tom": {"width": 16}, "scm": {"width": 8}}
+    for recipe, network in networks.items():
+        options = {"size": SMALL, "steps": 4, "batch_size": 4, "num_workers": 0, "network": network}
+        run(check_run(recipe, small_data, out, options), lambda _: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """One local Ray for the session."""
+    from tryon.engines.cluster import ray_session
+
+    with ray_session():
+        yield
