@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, NoReturn, Optional
 
 import typer
+from typer.exceptions import TyperException
 
 from tryon.errors import TryonError
 
@@ -37,28 +38,33 @@ ActorsOption = Annotated[
 def main() -> None:
     """Entry point: what the user got wrong ends as one sentence and exit code 2, never as a traceback."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except TryonError as error:
         _fail(error.message)
-    except typer.Abort:
+    except TyperException as error:
+        _fail_usage(error)
+    except (typer.Abort, KeyboardInterrupt):
         _interrupted()
-    except KeyboardInterrupt:
+    if code == INTERRUPTED:  # typer turns Ctrl-C inside a verb into this code
         _interrupted()
-    except Exception as error:  # a wrong option is click's own; all others are ours and keep their traceback
-        import click
-
-        if not isinstance(error, click.ClickException):
-            raise
-        error.show()
-        sys.exit(USER_FAULT)
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"tryon: {message}", file=sys.stderr)
     sys.exit(USER_FAULT)
 
 
-def _interrupted() -> None:
+def _fail_usage(error: TyperException) -> NoReturn:
+    """A wrong option, in one line like all other faults; typer's own form is a box of several."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if not message:  # a group without a verb: typer has printed the help
+        sys.exit(USER_FAULT)
+    context = getattr(error, "ctx", None)
+    _fail(f"{message}; see `{context.command_path} --help`" if context else message)
+
+
+def _interrupted() -> NoReturn:
     print("tryon: interrupted; the same command goes on from what is there", file=sys.stderr)
     sys.exit(INTERRUPTED)
 

@@ -26,10 +26,10 @@ from tryon.serving.run import free_port, running_service
 from tryon.show import console, evaluate_shown, metrics_table, run_job_shown, train_shown
 
 SIZE = (256, 192)
-NUM_TRAIN, NUM_TEST = 640, 48
+NUM_TRAIN, NUM_TEST = 576, 48
 TRAIN_SEED, TEST_SEED, SHOW_SEED = 1, 2, 3
 SHOW_SIZE = (1024, 768)
-STEPS = {"gmm": 300, "tom": 300, "scm": 100}
+STEPS = {"gmm": 250, "tom": 300, "scm": 100}
 HTTP_TIMEOUT_S = 180
 
 

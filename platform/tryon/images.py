@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +20,8 @@ from tryon.errors import ImageError
 
 UInt8 = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# What Pillow's readers raise on damaged files, found by flipping bytes: TypeError and struct.error from TIFF and EXIF.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,22 @@ def decode_photo(data: bytes, name: str, limits: ImageLimits | None = None) -> P
         raise ImageError(text, code="image-too-large", field=name)
     image = _open(data, name)
     _check_size(image, name, limits)
-    frames = getattr(image, "n_frames", 1)
+    with _naming_damage(name):
+        frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with a preview behind it
         text = f"{name} is animated ({frames} frames); give a still image"
         raise ImageError(text, code="image-animated", field=name)
-    try:
+    with _naming_damage(name):
+        if image.format == "PNG":  # Pillow decodes past a wrong checksum, and the picture is then noise
+            Image.open(io.BytesIO(data), formats=("PNG",)).verify()
         return _to_rgb(image, name)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+
+
+@contextmanager
+def _naming_damage(name: str) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
         text = f"{name} is truncated or damaged: {_reason(error)}"
         raise ImageError(text, code="image-truncated", field=name) from error
 
@@ -76,7 +90,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         text = f"{name} would unpack to more pixels than are taken (decompression bomb?)"
         raise ImageError(text, code="image-too-large", field=name) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         text = f"{name} is truncated or damaged: {_reason(error)}"
         raise ImageError(text, code="image-truncated", field=name) from error
 

@@ -145,6 +145,8 @@ def write_bytes(uri: str, data: bytes) -> None:
         if local:
             os.replace(target, path)
     except OSError as error:
+        if local and os.path.exists(target):
+            os.remove(target)
         raise StorageError(f"{uri} cannot be written: {error}", code="uri-unwritable") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from tryon.errors import SampleError
 from tryon.stages.garment_mask import GarmentMask
 
 UInt8 = npt.NDArray[np.uint8]
-SHARED = Path(os.environ.get("TRYON_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 def shirt(height: int = 256, width: int = 192) -> UInt8:
@@ -125,10 +123,9 @@ def test_fault_is_a_sample_error() -> None:
     assert caught.value.code == "no-garment"
 
 
-@pytest.mark.skipif(not (SHARED / "vitonhd").is_dir(), reason="real photos are not at hand")
 @pytest.mark.parametrize("name", ["00006_00", "03751_00", "08348_00"])
-def test_agrees_with_official_masks(name: str) -> None:
-    folder = SHARED / "vitonhd" / "test"
+def test_agrees_with_official_masks(name: str, shared: Path) -> None:
+    folder = shared / "vitonhd" / "test"
     image = cv2.cvtColor(cv2.imread(str(folder / "cloth" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
     official = cv2.imread(str(folder / "cloth-mask" / f"{name}.jpg"), cv2.IMREAD_GRAYSCALE)
     assert iou(mask_of(np.asarray(image, np.uint8)), (np.asarray(official) > 127).astype(np.uint8)) > 0.97

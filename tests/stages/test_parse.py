@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -11,13 +10,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tryon.data.sources.viton_hd import LIP_TO_ATR
 from tryon.sample import Joint, Label
 from tryon.stages.parse import GeometricParse
 from tryon.stages.skeleton import body_of, draw_capsule, fill_hull
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
-SHARED = Path(os.environ.get("TRYON_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 SKIN, HAIR, SHIRT, TROUSERS, WALL = (225, 175, 145), (70, 45, 30), (40, 80, 170), (60, 60, 66), (240, 240, 240)
 JOINTS = {
@@ -184,15 +183,11 @@ def test_a_body_is_completed_by_proportion() -> None:
     assert body.joints[Joint.MID_HIP] == pytest.approx((96, 155), abs=12)
 
 
-LIP_TO_ATR = np.array([0, 1, 2, 0, 3, 4, 7, 4, 0, 6, 11, 17, 5, 11, 14, 15, 12, 13, 9, 10], dtype=np.uint8)
-
-
-@pytest.mark.skipif(not (SHARED / "vitonhd").is_dir(), reason="real photos are not at hand")
 @pytest.mark.parametrize(("name", "folder"), [("00006_00", "image-parse-v3"), ("00891_00", "image-parse")])
-def test_agrees_with_official_parse(name: str, folder: str) -> None:
+def test_agrees_with_official_parse(name: str, folder: str, shared: Path) -> None:
     from tryon.stages.pose import Pose
 
-    root = SHARED / "vitonhd" / "test"
+    root = shared / "vitonhd" / "test"
     image = np.array(Image.open(root / "image" / f"{name}.jpg").convert("RGB"))
     official = LIP_TO_ATR[np.array(Image.open(root / folder / f"{name}.png"))]
     row = {"person": image, **Pose().process({"person": image})}

@@ -17,8 +17,6 @@ from tryon.sample import Joint
 from tryon.stages.pose import LANDMARK_OF, Pose, body_25
 
 UInt8 = npt.NDArray[np.uint8]
-SHARED = Path(os.environ.get("TRYON_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-real = pytest.mark.skipif(not (SHARED / "vitonhd").is_dir(), reason="real photos are not at hand")
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +24,8 @@ def stage() -> Pose:
     return Pose()
 
 
-def person(name: str = "00006_00") -> UInt8:
-    image = cv2.imread(str(SHARED / "vitonhd" / "test" / "image" / f"{name}.jpg"))
+def person(shared: Path, name: str = "00006_00") -> UInt8:
+    image = cv2.imread(str(shared / "vitonhd" / "test" / "image" / f"{name}.jpg"))
     assert image is not None
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
@@ -91,10 +89,9 @@ def test_importing_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}).returncode == 0
 
 
-@real
 @pytest.mark.parametrize("size", [(1024, 768), (257, 193), (128, 96)])
-def test_finds_a_real_person_at_any_size(stage: Pose, size: tuple[int, int]) -> None:
-    image = np.asarray(cv2.resize(person(), size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+def test_finds_a_real_person_at_any_size(stage: Pose, shared: Path, size: tuple[int, int]) -> None:
+    image = np.asarray(cv2.resize(person(shared), size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
     row = stage.process({"person": image})
     pose, mask = row["pose"], row["person_mask"]
     assert mask.shape == size
@@ -106,15 +103,13 @@ def test_finds_a_real_person_at_any_size(stage: Pose, size: tuple[int, int]) -> 
     assert pose[Joint.NOSE, 2] > 0.9
 
 
-@real
-def test_dark_photo_is_found(stage: Pose) -> None:
-    row = stage.process({"person": (person() // 6).astype(np.uint8)})
+def test_dark_photo_is_found(stage: Pose, shared: Path) -> None:
+    row = stage.process({"person": (person(shared) // 6).astype(np.uint8)})
     assert row["pose"][Joint.NOSE, 2] > 0.5
 
 
-@real
-def test_is_deterministic_and_survives_pickling(stage: Pose) -> None:
-    image = person("03615_00")
+def test_is_deterministic_and_survives_pickling(stage: Pose, shared: Path) -> None:
+    image = person(shared, "03615_00")
     first = stage.process({"person": image})
     again = pickle.loads(pickle.dumps(stage)).process({"person": image})
     assert np.array_equal(first["pose"], again["pose"])

@@ -16,6 +16,7 @@ from tryon.data.shards import Manifest, finished_shard, write_manifest, write_sh
 from tryon.data.sources.base import Source
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.engines.in_process import build_pipeline, check_needs
+from tryon.errors import ConfigError
 from tryon.sample import ERROR_FIELDS, Batch, Row
 from tryon.stages.registry import stage_class
 
@@ -85,7 +86,15 @@ def synth_job(config: SynthConfig) -> Job:
 
 
 def annotate_job(source: Source, config: AnnotateConfig, uri: str) -> Job:
-    """A job that annotates a source; `uri` names the source in the manifest."""
+    """A job that annotates a source; `uri` names the source in the manifest.
+
+    Raises:
+        ConfigError: a size is asked for, but the source brings layers that lie on its photos at their own size.
+    """
+    brought = [name for name in source.fields if name in LAYERS]
+    if config.size is not None and brought:
+        text = f"size = {config.size} cannot be had: {uri} brings {', '.join(brought)} at its own size"
+        raise ConfigError(text, code="size-invalid", field="--size")
     specs = annotation_specs(config.size)
     given = (*source.fields, *(name for name in ("person_file", "garment_file") if name not in source.fields))
     check_needs([stage_class(spec.name) for spec in specs], given)

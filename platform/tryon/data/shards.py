@@ -1,8 +1,8 @@
 """Shards: Parquet files of samples with a manifest beside them.
 
-    <uri>/_manifest.json             counts, fields, config, licence, content hash
-    <uri>/shard-00000.parquet        rows in order
-    <uri>/_quarantine/shard-00000.parquet   rows that could not be used, with the reason
+<uri>/_manifest.json             counts, fields, config, licence, content hash
+<uri>/shard-00000.parquet        rows in order
+<uri>/_quarantine/shard-00000.parquet   rows that could not be used, with the reason
 """
 
 from __future__ import annotations

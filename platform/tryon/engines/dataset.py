@@ -8,7 +8,7 @@ number of actors, on their order, or on how often the run was killed; and only s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tryon.engines.cluster import worker_cpus
@@ -46,22 +46,31 @@ class ShardWorker(Protocol):
 
 
 class _Actor:
-    """What Ray Data runs: builds the worker once, hands it one task a call."""
+    """What Ray Data runs: builds the worker on the first call, then hands it one task a call.
+
+    A user's fault is an outcome like a report: an exception would lose its type and code on the way to the driver.
+    """
 
     def __init__(self, make_worker: Callable[[], ShardWorker]) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # one actor a core; OpenCV's own threads would fight the other actors
-        self._worker = make_worker()
+        self._make_worker = make_worker
+        self._worker: ShardWorker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         import pickle
 
-        reports = [
-            asdict(self._worker.process(int(shard), pickle.loads(task)))  # noqa: S301 - made by run_shards below
-            for shard, task in zip(batch["shard"], batch["task"], strict=True)
-        ]
-        return {key: [report[key] for report in reports] for key in reports[0]}
+        pairs = zip(batch["shard"], batch["task"], strict=True)
+        outcomes = [self._outcome(int(shard), pickle.loads(task)) for shard, task in pairs]
+        return {"outcome": [pickle.dumps(outcome) for outcome in outcomes]}
+
+    def _outcome(self, shard: int, task: Any) -> ShardReport | TryonError:
+        try:
+            self._worker = self._worker or self._make_worker()
+            return self._worker.process(shard, task)
+        except TryonError as fault:
+            return fault
 
 
 def run_shards(
@@ -73,6 +82,9 @@ def run_shards(
         tasks: one picklable task a shard; the shard's number is its index.
         make_worker: builds the worker inside each actor; must be picklable.
         num_actors: parallel actors of one CPU each; None: all CPUs that may be used; 0: in this process, without Ray.
+
+    Raises:
+        TryonError: what a worker raised; the run ends with the first.
     """
     if num_actors == 0:
         worker = make_worker()
@@ -87,8 +99,7 @@ def _run_on_ray(
 ) -> Iterator[ShardReport]:
     import pickle
 
-    import ray.data.exceptions
-    import ray.exceptions
+    import ray.data
 
     size = max(1, min(num_actors or worker_cpus(), len(tasks)))
     items = [{"shard": i, "task": pickle.dumps(task)} for i, task in enumerate(tasks)]
@@ -100,26 +111,8 @@ def _run_on_ray(
         compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=1,
     )
-    try:
-        for row in reports.iter_rows():
-            yield ShardReport(**row)
-    except (ray.exceptions.RayError, ray.data.exceptions.SystemException) as error:
-        fault = user_fault(error)
-        if fault is None:
-            raise
-        raise fault from error
-
-
-def user_fault(error: BaseException) -> TryonError | None:
-    """The `TryonError` that an actor raised, out of the errors Ray wrapped around it; None if it was another kind."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        current = queue.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, TryonError):
-            return current
-        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
-    return None
+    for row in reports.iter_rows():
+        outcome = pickle.loads(row["outcome"])
+        if isinstance(outcome, TryonError):
+            raise outcome
+        yield outcome

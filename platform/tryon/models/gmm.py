@@ -24,7 +24,7 @@ from tryon.sample import Joint
 class GmmConfig(Config):
     """Size of the geometric matching module."""
 
-    width: int = Field(16, ge=4, le=128, description="channels of the first layer; doubled twice")
+    width: int = Field(16, ge=4, le=128, description="channels of the first convolution; doubled twice")
     grid: int = Field(5, ge=3, le=9, description="control points a side")
 
 
@@ -88,9 +88,10 @@ def apply_grid(garment: Tensor, mask: Tensor, grid: Tensor) -> tuple[Tensor, Ten
 
 
 def _encoder(in_channels: int, width: int) -> nn.Sequential:
-    """Four halvings: (b, in, h, w) to (b, 4 * width, h / 16, w / 16)."""
-    channels = (in_channels, width, 2 * width, 4 * width, 4 * width)
-    return nn.Sequential(*[ConvNormAct(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False)])
+    """Four halvings, the first a mean (shapes need no more): (b, in, h, w) to (b, 4 * width, h / 16, w / 16)."""
+    channels = (in_channels, width, 2 * width, 4 * width)
+    convolutions = [ConvNormAct(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False)]
+    return nn.Sequential(nn.AvgPool2d(2), *convolutions)
 
 
 def correlate(f_garment: Tensor, f_person: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ class NafNetConfig(Config):
     """Size of the network. The structural-correction module has 6 input channels: context, then the image."""
 
     in_channels: int = Field(6, ge=3, le=12, description="3, or 6 with a context image in front")
-    width: int = Field(16, ge=4, le=128, description="channels at full resolution; doubled each level")
-    encoder_blocks: tuple[int, ...] = Field((1, 1, 2), description="blocks of each level on the way down")
-    middle_blocks: int = Field(2, ge=1, le=64, description="blocks at the lowest resolution")
+    width: int = Field(12, ge=4, le=128, description="channels at full resolution; doubled each level")
+    encoder_blocks: tuple[int, ...] = Field((1, 1, 1), description="blocks of each level on the way down")
+    middle_blocks: int = Field(1, ge=1, le=64, description="blocks at the lowest resolution")
     decoder_blocks: tuple[int, ...] = Field((1, 1, 1), description="blocks of each level on the way up")
 
 
@@ -36,11 +36,9 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to the same shape."""
-        mean = x.mean(1, keepdim=True)
-        centred = x - mean
-        variance = centred.square().mean(1, keepdim=True)
-        normed = centred * torch.rsqrt(variance + self.eps)
-        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+        channels = (x.shape[1],)
+        normed = F.layer_norm(x.permute(0, 2, 3, 1), channels, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
 
 
 def _gate(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from tryon.models.tensors import LIMBS, REGIONS
 class TomConfig(Config):
     """Size of the try-on module."""
 
-    width: int = Field(64, ge=8, le=512, description="channels of the first level")
+    width: int = Field(48, ge=8, le=512, description="channels of the first level")
     patch: int = Field(4, ge=1, le=8, description="side of the pixel blocks the network works on")
     num_blocks: int = Field(1, ge=1, le=8, description="residual blocks a level")
 

@@ -37,6 +37,7 @@ GIVEN = ("id", "category", "person_file", "garment_file")
 WANTED = ("result", "result_mask", "person_notices", "garment_notices")
 ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorResponse} for code in (400, 413, 415, 422, 503, 504)}
 
+
 class StageGroup:
     """A deployment that runs some stages of the pipeline over a batch."""
 
@@ -157,7 +158,7 @@ def parse_options(text: str) -> TryOnOptions:
     """
     try:
         values = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of 5,000 digits and brackets 100,000 deep
         raise ConfigError(f"options is no JSON: {error}", code="options-invalid", field="options") from error
     if not isinstance(values, dict):
         sentence = f"options must be a JSON object, not {type(values).__name__}"

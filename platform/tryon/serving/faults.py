@@ -16,7 +16,7 @@ from tryon.errors import SampleError, TryonError
 from tryon.serving.api import ErrorResponse
 
 REQUEST_ID = "x-request-id"
-STATUS = {"image-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
+STATUS = {"image-too-large": 413, "body-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
 MAX_BODY_BYTES = 64_000_000
 logger = logging.getLogger("ray.serve")
 
@@ -44,8 +44,19 @@ def install(api: FastAPI) -> None:
     api.add_middleware(_Guard)
 
 
+class _BodyTooLarge(TryonError):
+    """The body is past the limit."""
+
+    def __init__(self, seen: str) -> None:
+        text = f"the body has {seen} bytes; at most {MAX_BODY_BYTES:,} are taken"
+        super().__init__(text, code="body-too-large")
+
+
 class _Guard:
-    """Plain ASGI middleware: gives each request an id, refuses a body that says it is too large before reading it."""
+    """Plain ASGI middleware: gives each request an id and takes no body past the limit.
+
+    A body that says its length is refused before it is read, one that comes in chunks when it gets there.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,16 +69,25 @@ class _Guard:
         request.state.id = request_id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            text = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are taken"
-            await _answer(request, 413, "body-too-large", text)(scope, receive, send)
+            answer = await _user_fault(request, _BodyTooLarge(f"{int(length):,}"))
+            await answer(scope, receive, send)
             return
+        taken = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY_BYTES:
+                raise _BodyTooLarge(f"more than {MAX_BODY_BYTES:,}")
+            return message
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).setdefault(REQUEST_ID, request_id)
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive_bounded, send_with_id)
 
 
 def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:

@@ -37,15 +37,16 @@ def read_serve_file(path: Path) -> ServeFile:
     """
     try:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        application = raw["applications"][0]
+        http = {"host": "127.0.0.1", "port": 8000, **(raw.get("http_options") or {})}
+        args = dict(raw["applications"][0].get("args") or {})
+        host, port = str(http["host"]), int(http["port"])
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}", code="config-missing", field="--config") from error
-    except (yaml.YAMLError, TypeError, KeyError, IndexError) as error:
-        text = f"--config {path} is no Ray Serve config with an application: {error}"
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        text = f"--config {path} is no Ray Serve config with an application: {reason}"
         raise ConfigError(text, code="config-invalid", field="--config") from error
-    http = raw.get("http_options") or {}
-    config = parse_config(ServeConfig, application.get("args") or {}, str(path))
-    return ServeFile(config, http.get("host", "127.0.0.1"), int(http.get("port", 8000)))
+    return ServeFile(parse_config(ServeConfig, args, str(path)), host, port)
 
 
 @contextlib.contextmanager
@@ -93,7 +94,8 @@ def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int
     with running_service(config, host or file.host, port or file.port) as url:
         print(f"try-on service on {url}: POST /api/v1/tryon, GET /api/v1/health, docs at {url}/docs", flush=True)
         print("Ctrl-C ends it", flush=True)
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -109,6 +111,7 @@ def _check_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            text = f"{host}:{port} cannot be listened on: {error.strerror}; choose another with --port"
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS label can hold
+            reason = getattr(error, "strerror", None) or error
+            text = f"{host}:{port} cannot be listened on: {reason}; choose another with --host or --port"
             raise ConfigError(text, code="port-taken", field="--port") from error

@@ -35,6 +35,7 @@ class Stage(ABC):
             batch: columns of equal length; at least `reads`.
             fill_missing: keep what is already there and run only where it helps: a row that has all of `adds`, or
                 lacks some of `reads`, is left alone. For data sets that bring some of their layers themselves.
+                A stage that replaces what it reads runs all the same.
 
         Returns:
             A new dict. Rows in error have None in `adds`. Columns the stage does not name are passed on.
@@ -55,11 +56,12 @@ class Stage(ABC):
                     errors["error_stage"][i] = self.name
                 else:
                     for name in self.adds:
-                        old[name][i] = row[name] if old[name][i] is None else old[name][i]
+                        if name in self.reads or old[name][i] is None:
+                            old[name][i] = row[name]
         return {**batch, **old, **errors}
 
     def _is_wanted(self, batch: Batch, old: dict[str, list[Any]], i: int) -> bool:
-        lacks = any(old[name][i] is None for name in self.adds)
+        lacks = any(name in self.reads or old[name][i] is None for name in self.adds)
         return lacks and all(name in batch and batch[name][i] is not None for name in self.reads)
 
     @abstractmethod

@@ -13,9 +13,10 @@ import torch
 from tryon import storage
 from tryon.data.ingest import ray_dataset
 from tryon.engines.cluster import physical_cpus, ray_session
+from tryon.engines.dataset import user_fault
 from tryon.models.device import pick_device
 from tryon.training.loop import Metrics, TrainState, make_optimizer, train
-from tryon.training.run import OnMetrics, RunSpec, build_recipe, load_checkpoint, place_frozen, validation_figures
+from tryon.training.run import OnMetrics, RunSpec, build_recipe, load_checkpoint, place_networks, validation_figures
 
 CHECKPOINT = "checkpoint.pt"
 POLL_S = 0.5
@@ -33,10 +34,14 @@ def run_on_ray(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, Any],
         State dict of the trained network, and the last validation figures.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # reports are taken up at this pace
+    from ray.train import WorkerGroupError
+
     with ray_session():
         board = _Board(on_metrics)
         try:
             result = _trainer(spec, board.actor).fit()
+        except WorkerGroupError as error:
+            raise next((f for f in map(user_fault, error.worker_failures.values()) if f), error) from error
         finally:
             board.close()
         with result.checkpoint.as_directory() as folder, open(os.path.join(folder, CHECKPOINT), "rb") as file:
@@ -82,8 +87,8 @@ def _worker(config: Mapping[str, Any]) -> None:
     context = ray.train.get_context()
     device = pick_device()
     recipe = build_recipe(spec)
-    place_frozen(recipe, device)
-    network = ray.train.torch.prepare_model(recipe.network) if context.get_world_size() > 1 else recipe.network.to(device)
+    place_networks(recipe, device)
+    network = ray.train.torch.prepare_model(recipe.network) if context.get_world_size() > 1 else recipe.network
     state = TrainState(network, make_optimizer(network, spec.config))
     _resume(state)
 

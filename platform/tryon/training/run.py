@@ -143,8 +143,8 @@ def _run_in_process(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, 
     """The plain loop over the shards, with a checkpoint file beside the bundle to continue from."""
     config, device = spec.config, pick_device()
     recipe = build_recipe(spec)
-    place_frozen(recipe, device)
-    state = TrainState(recipe.network.to(device), make_optimizer(recipe.network, config))
+    place_networks(recipe, device)
+    state = TrainState(recipe.network, make_optimizer(recipe.network, config))
     path = storage.join(f"{spec.out}-runs", spec.name(), "checkpoint.pt")
     if storage.exists(path):
         state.load_state_dict(load_checkpoint(storage.read_bytes(path)))
@@ -171,10 +171,10 @@ def _run_in_process(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, 
     return state.network.state_dict(), validation_figures(last)
 
 
-def place_frozen(recipe: Recipe, device: torch.device) -> None:
-    """Moves the frozen networks to the device."""
-    for network in recipe.frozen.values():
-        network.to(device)
+def place_networks(recipe: Recipe, device: torch.device) -> None:
+    """Moves the network and the frozen ones to the device, channels last."""
+    for network in (recipe.network, *recipe.frozen.values()):
+        bundles.place(network, device)
 
 
 def validation_figures(metrics: Mapping[str, float]) -> Metrics:

@@ -49,10 +49,10 @@ def open_source(uri: str) -> Source:
     Raises:
         DataError: nothing there, or nothing that is known.
     """
+    from tryon.data.shards import MANIFEST
     from tryon.data.sources.folder import FolderSource
     from tryon.data.sources.shards import ShardSource
     from tryon.data.sources.viton_hd import VitonHdSource, find_split
-    from tryon.data.shards import MANIFEST
 
     if not storage.exists(uri):
         raise DataError(f"{uri} does not exist", code="data-missing", field="IN")

@@ -71,7 +71,7 @@ class VitonHdSource:
     def _read_pair(self, person: str, garment: str) -> Row:
         row_id = _stem(person) if person == garment else f"{_stem(person)}+{_stem(garment)}"
         try:
-            return {
+            row = {
                 "id": row_id,
                 "category": "upper",
                 "person_file": storage.read_bytes(self._path("image", person)),
@@ -80,9 +80,12 @@ class VitonHdSource:
                 "pose": self._pose(person),
                 "parse": self._parse(person),
             }
+            _check_size("image-parse-v3", row["parse"], row["person_file"])
+            _check_size("cloth-mask", row["garment_mask"], row["garment_file"])
+            return row
         except StorageError as error:
             return error_row(row_id, error, error.code, "source")
-        except (DataError, OSError, ValueError, KeyError) as error:
+        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
             return error_row(row_id, DataError(f"{row_id}: {error}", code="layer-corrupt"), "layer-corrupt", "source")
 
     def _path(self, layer: str, name: str) -> str:
@@ -139,6 +142,21 @@ def _picture(data: bytes, mode: str) -> npt.NDArray[np.uint8]:
 
     image = Image.open(io.BytesIO(data))
     return np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+
+
+def _check_size(layer: str, array: npt.NDArray[np.uint8] | None, photo: bytes) -> None:
+    """A layer of another size than its photo cannot be laid on it. A fault of the photo itself, decoding names."""
+    from PIL import Image
+
+    if array is None:
+        return
+    try:
+        width, height = Image.open(io.BytesIO(photo)).size
+    except OSError:
+        return
+    if array.shape != (height, width):
+        text = f"{layer} is {array.shape[1]}x{array.shape[0]} px, its photo {width}x{height} px"
+        raise DataError(text, code="layer-corrupt")
 
 
 def _stem(name: str) -> str:

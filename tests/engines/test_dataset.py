@@ -1,0 +1,60 @@
+"""The Ray Data engine: the same bytes by any number of actors in any order, and faults that come through as they are."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tryon.data.annotate import JobWorker, SynthConfig, run_job, synth_job
+from tryon.engines.dataset import ShardReport, run_shards
+from tryon.errors import BundleError
+from tryon.models.bundle import load_bundle
+
+JOB = synth_job(SynthConfig(num=40, size=(64, 48), seed=3))  # two shards
+
+
+def shard_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "data"
+    run_job(JOB, str(out), num_actors=0)
+    return out
+
+
+def test_order_does_not_matter(reference: Path, tmp_path: Path) -> None:
+    worker = JobWorker(JOB, str(tmp_path))
+    for shard, task in reversed(list(enumerate(JOB.source.tasks()))):
+        worker.process(shard, task)
+    assert shard_bytes(tmp_path) == shard_bytes(reference)
+    assert list(shard_bytes(tmp_path)) == [f"shard-{i:05d}.parquet" for i in range(2)]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_actors", [1, 2])
+def test_actors_write_the_bytes_that_one_process_writes(
+    reference: Path, tmp_path: Path, ray_local: None, num_actors: int
+) -> None:
+    reports: list[ShardReport] = []
+    manifest = run_job(JOB, str(tmp_path), num_actors=num_actors, on_report=lambda report, _: reports.append(report))
+    assert shard_bytes(tmp_path) == shard_bytes(reference)
+    assert sorted(report.shard for report in reports) == [0, 1]
+    assert (manifest.rows_in, manifest.rows) == (40, 40)
+    assert (tmp_path / "_manifest.json").read_bytes() == (reference / "_manifest.json").read_bytes()
+
+
+@pytest.mark.ray
+def test_a_fault_in_a_workers_constructor_reaches_the_driver_as_it_was(ray_local: None) -> None:
+    with pytest.raises(BundleError, match="/nowhere/bundle.*does not exist") as caught:
+        list(run_shards([1, 2], partial(load_bundle, "/nowhere/bundle"), num_actors=1))  # type: ignore[arg-type]
+    assert caught.value.code == "bundle-missing"
+    assert caught.value.field == "bundle"
+
+
+def test_in_process_the_fault_is_simply_raised() -> None:
+    with pytest.raises(BundleError):
+        list(run_shards([1], partial(load_bundle, "/nowhere/bundle"), num_actors=0))  # type: ignore[arg-type]

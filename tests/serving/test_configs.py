@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tryon.errors import ConfigError
+from tryon.serving.app import GIVEN, WANTED
+from tryon.serving.graph import plan_groups
+from tryon.serving.run import read_serve_file
+from tryon.stages.registry import stage_class
+
+FILES = sorted((ROOT / "serve_configs").glob("*.yaml"))
+IDS = [path.name for path in FILES]
+
+
+def test_there_are_configs() -> None:
+    assert FILES
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_ray_serve_takes_it(path: Path) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    assert schema.applications
+    for application in schema.applications:
+        module, _, name = application.import_path.partition(":")
+        assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_we_take_it_and_its_stages_fit(path: Path, small_bundle: str) -> None:
+    file = read_serve_file(path)
+    for group in file.config.groups:
+        for name in group.stages:
+            assert stage_class(name).name == name
+    plan_groups(file.config.model_copy(update={"bundle": small_bundle}), GIVEN, WANTED)
+
+
+def test_http_options_have_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("applications: [{import_path: x:y}]")
+    file = read_serve_file(path)
+    assert (file.host, file.port) == ("127.0.0.1", 8000)
+
+
+def test_http_options_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("http_options: {host: 0.0.0.0, port: 9001}\napplications: [{args: {max_queued_requests: 5}}]")
+    file = read_serve_file(path)
+    assert (file.host, file.port, file.config.max_queued_requests) == ("0.0.0.0", 9001, 5)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        read_serve_file(Path("nowhere.yaml"))

@@ -1,0 +1,323 @@
+"""The service over HTTP: one real Ray Serve application for the module."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import requests
+from PIL import Image
+
+from tests.bad_inputs import CONVERTED, REFUSED, Converted, Refused, pixels, saved
+from tryon import __version__
+
+pytestmark = pytest.mark.ray
+
+TRYON, HEALTH = "/api/v1/tryon", "/api/v1/health"
+TIMEOUT_S = 60
+PNG_WITH_MASK = {"output_format": "png", "return_mask": True}
+
+
+@pytest.fixture(scope="module")
+def url(small_bundle: str, ray_local: None) -> Iterator[str]:
+    from tryon.serving.config import ServeConfig
+    from tryon.serving.run import free_port, running_service
+
+    with running_service(ServeConfig(bundle=small_bundle), "127.0.0.1", free_port()) as base:
+        yield base
+
+
+@pytest.fixture
+def photos(photo_files: tuple[Path, Path]) -> tuple[bytes, bytes]:
+    return photo_files[0].read_bytes(), photo_files[1].read_bytes()
+
+
+def post(
+    url: str, person: bytes, garment: bytes, options: object = None, headers: dict[str, str] | None = None
+) -> requests.Response:
+    text = options if isinstance(options, str) else json.dumps(options)
+    return requests.post(
+        url + TRYON,
+        files={"person_image": ("person.jpg", person), "garment_image": ("garment.jpg", garment)},
+        data={} if options is None else {"options": text},
+        headers=headers,
+        timeout=TIMEOUT_S,
+    )
+
+
+def refused(reply: requests.Response, status: int, code: str, *words: str) -> dict[str, Any]:
+    """The typed body of a refusal, checked."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/json"
+    body: dict[str, Any] = reply.json()
+    assert set(body) == {"status", "code", "message", "field", "request_id"}
+    assert (body["status"], body["code"]) == ("error", code)
+    assert body["request_id"] == reply.headers["x-request-id"]
+    for word in (*words,):
+        assert word in body["message"]
+    assert "\n" not in body["message"]
+    assert "Traceback" not in reply.text
+    return body
+
+
+def opened(text: str) -> tuple[npt.NDArray[np.uint8], str | None]:
+    image = Image.open(io.BytesIO(base64.b64decode(text)))
+    return np.asarray(image), image.format
+
+
+def test_health(url: str) -> None:
+    reply = requests.get(url + HEALTH, timeout=TIMEOUT_S)
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body.pop("gpu_available") in (True, False)
+    assert body == {"status": "healthy", "model_loaded": True, "version": __version__}
+
+
+def test_png_has_the_input_size_and_leaves_the_rest_alone(url: str, photos: tuple[bytes, bytes]) -> None:
+    reply = post(url, *photos, PNG_WITH_MASK)
+    assert reply.status_code == 200, reply.text
+    body = reply.json()
+    result, kind = opened(body["result_image"])
+    mask, mask_kind = opened(body["mask_image"])
+    person = np.asarray(pixels(photos[0]))
+    assert (kind, mask_kind) == ("PNG", "PNG")
+    assert result.shape == person.shape
+    assert mask.shape == person.shape[:2]
+    assert set(np.unique(mask)) == {0, 255}
+    outside = mask == 0
+    assert np.array_equal(result[outside], person[outside])
+    assert np.any(result[~outside] != person[~outside], axis=-1).mean() > 0.2
+    size = {"width": person.shape[1], "height": person.shape[0]}
+    assert body["metadata"] == {"input_resolution": size, "output_resolution": size, "notices": []}
+    assert body["status"] == "success"
+    assert 0 < body["processing_time"] < TIMEOUT_S
+
+
+def test_jpeg_without_mask_is_the_default(url: str, photos: tuple[bytes, bytes]) -> None:
+    reply = post(url, *photos)
+    assert reply.status_code == 200
+    body = reply.json()
+    result, kind = opened(body["result_image"])
+    assert kind == "JPEG"
+    assert result.shape[:2] == np.asarray(pixels(photos[0])).shape[:2]
+    assert body["mask_image"] is None
+
+
+def test_jpeg_quality_counts(url: str, photos: tuple[bytes, bytes]) -> None:
+    low, high = (len(post(url, *photos, {"quality": q}).json()["result_image"]) for q in (85, 100))
+    assert low < 0.7 * high
+
+
+def test_the_same_request_gives_the_same_pixels(url: str, photos: tuple[bytes, bytes]) -> None:
+    first, second = (post(url, *photos, PNG_WITH_MASK).json()["result_image"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("size", [(331, 477), (640, 480), (97, 301), (1201, 1601)], ids=str)
+def test_any_size_comes_back_at_its_own(size: tuple[int, int], url: str, photos: tuple[bytes, bytes]) -> None:
+    image = pixels(photos[0]).resize((size[0], round(size[0] * 4 / 3)))
+    canvas = Image.new("RGB", size, image.getpixel((0, 0)))
+    canvas.paste(image, (0, (size[1] - image.height) // 2))
+    reply = post(url, saved(canvas, "PNG"), photos[1], PNG_WITH_MASK)
+    if reply.status_code == 422:  # a person cut off by an odd frame need not be found
+        refused(reply, 422, "no-person")
+        return
+    result, _ = opened(reply.json()["result_image"])
+    assert result.shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("category", ["upper", "lower", "dress"])
+def test_every_category_is_taken(category: str, url: str, photos: tuple[bytes, bytes]) -> None:
+    assert post(url, *photos, {"category": category}).status_code == 200
+
+
+@pytest.mark.parametrize("photo", ["person_image", "garment_image"])
+@pytest.mark.parametrize("case", CONVERTED, ids=lambda case: case.name)
+def test_unusual_photos_are_used_and_said(photo: str, case: Converted, url: str, photos: tuple[bytes, bytes]) -> None:
+    person, garment = photos
+    sent = (case.build(person), garment) if photo == "person_image" else (person, case.build(garment))
+    reply = post(url, *sent)
+    assert reply.status_code == 200, reply.text
+    metadata = reply.json()["metadata"]
+    assert len(metadata["notices"]) == 1
+    assert photo in metadata["notices"][0]
+    assert case.word in metadata["notices"][0]
+    upright = pixels(person)
+    assert metadata["output_resolution"] == {"width": upright.width, "height": upright.height}
+
+
+GARMENT_CASES = [case for case in REFUSED if case.as_garment]
+
+
+@pytest.mark.parametrize(
+    ("photo", "case"),
+    [("person_image", case) for case in REFUSED] + [("garment_image", case) for case in GARMENT_CASES],
+    ids=[f"person-{case.name}" for case in REFUSED] + [f"garment-{case.name}" for case in GARMENT_CASES],
+)
+def test_a_photo_that_cannot_be_used(photo: str, case: Refused, url: str, photos: tuple[bytes, bytes]) -> None:
+    person, garment = photos
+    sent = (case.build(person), garment) if photo == "person_image" else (person, case.build(garment))
+    body = refused(post(url, *sent), case.http, case.code, case.word)
+    assert body["field"] == photo
+
+
+def test_a_garment_as_person(url: str, photos: tuple[bytes, bytes]) -> None:
+    assert refused(post(url, photos[1], photos[1]), 422, "no-person", "no person")["field"] == "person_image"
+
+
+def test_a_garment_photo_without_a_garment(url: str, photos: tuple[bytes, bytes]) -> None:
+    empty = saved(Image.new("RGB", (96, 128), "white"), "PNG")
+    assert refused(post(url, photos[0], empty), 422, "no-garment", "no garment")["field"] == "garment_image"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("{", "options-invalid", ("options",)),
+        ("no json", "options-invalid", ("options",)),
+        ("[]", "options-invalid", ("object", "list")),
+        ("3", "options-invalid", ("object",)),
+        ("null", "options-invalid", ("object",)),
+        ("[" * 100_000, "options-invalid", ("options",)),
+        ('{"quality": ' + "9" * 5_000 + "}", "options-invalid", ("options",)),
+        ({"colour": "red"}, "config-invalid", ("unknown key", "colour")),
+        ({"quality": 50}, "config-invalid", ("quality", "50", "85")),
+        ({"quality": 101}, "config-invalid", ("quality", "101", "100")),
+        ({"quality": "high"}, "config-invalid", ("quality", "high")),
+        ({"quality": None}, "config-invalid", ("quality",)),
+        ('{"quality": NaN}', "config-invalid", ("quality",)),
+        ({"output_format": "gif"}, "config-invalid", ("output_format", "gif")),
+        ({"return_mask": "perhaps"}, "config-invalid", ("return_mask", "perhaps")),
+        ({"category": "hat"}, "config-invalid", ("category", "hat", "upper")),
+        ({"\ud800": 1}, "config-invalid", ("unknown key",)),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_wrong_options(options: object, code: str, words: tuple[str, ...], url: str, photos: tuple[bytes, bytes]) -> None:
+    body = refused(post(url, *photos, options), 400, code, *words)
+    assert body["field"] == "options"
+
+
+def test_options_may_be_empty(url: str, photos: tuple[bytes, bytes]) -> None:
+    assert post(url, *photos, "").status_code == 200
+
+
+@pytest.mark.parametrize("missing", ["person_image", "garment_image"])
+def test_a_missing_photo_is_named(missing: str, url: str, photos: tuple[bytes, bytes]) -> None:
+    files = {"person_image": photos[0], "garment_image": photos[1]}
+    del files[missing]
+    body = refused(requests.post(url + TRYON, files=files, timeout=TIMEOUT_S), 422, "field-missing", missing)
+    assert body["field"] == missing
+
+
+def test_an_empty_form(url: str) -> None:
+    refused(requests.post(url + TRYON, timeout=TIMEOUT_S), 422, "field-missing", "person_image")
+
+
+def test_text_where_a_file_belongs(url: str, photos: tuple[bytes, bytes]) -> None:
+    files = {"person_image": (None, "text"), "garment_image": ("g.jpg", photos[1])}
+    body = refused(requests.post(url + TRYON, files=files, timeout=TIMEOUT_S), 422, "field-invalid", "person_image")
+    assert body["field"] == "person_image"
+
+
+def test_json_where_a_form_belongs(url: str) -> None:
+    refused(requests.post(url + TRYON, json={"person_image": "abc"}, timeout=TIMEOUT_S), 422, "field-missing", "person_image")
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain", "nonsense"])
+def test_a_body_that_is_no_form(kind: str, url: str) -> None:
+    reply = requests.post(url + TRYON, data=b"\x00\x01--x", headers={"content-type": kind}, timeout=TIMEOUT_S)
+    assert 400 <= reply.status_code < 500
+    refused(reply, reply.status_code, reply.json()["code"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", TRYON, 405, "method-not-allowed"),
+        ("PUT", TRYON, 405, "method-not-allowed"),
+        ("DELETE", HEALTH, 405, "method-not-allowed"),
+        ("GET", "/nowhere", 404, "not-found"),
+        ("GET", "/api/v1/tryon/../../etc/passwd%00", 404, "not-found"),
+    ],
+)
+def test_wrong_paths_and_methods(method: str, path: str, status: int, code: str, url: str) -> None:
+    refused(requests.request(method, url + path, timeout=TIMEOUT_S), status, code, method)
+
+
+def connection(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(url: str) -> None:
+    link = connection(url)
+    link.putrequest("POST", TRYON)
+    link.putheader("content-length", str(10**9))
+    link.putheader("content-type", "multipart/form-data; boundary=x")
+    link.endheaders()
+    link.send(b"--x\r\n")
+    reply = link.getresponse()
+    body = json.loads(reply.read())
+    assert (reply.status, body["code"]) == (413, "body-too-large")
+    assert body["request_id"] == reply.headers["x-request-id"]
+    assert "1,000,000,000" in body["message"]
+    link.close()
+
+
+def test_a_file_above_the_limit(url: str, photos: tuple[bytes, bytes]) -> None:
+    reply = post(url, photos[0] + bytes(30_000_001), photos[1])
+    assert refused(reply, 413, "image-too-large", "person_image", "30,000,000")["field"] == "person_image"
+
+
+def test_the_request_id_of_the_caller_is_kept(url: str, photos: tuple[bytes, bytes]) -> None:
+    mine = uuid.uuid4().hex
+    assert post(url, *photos, headers={"x-request-id": mine}).headers["x-request-id"] == mine
+    body = refused(post(url, b"", photos[1], headers={"x-request-id": mine}), 400, "image-empty")
+    assert body["request_id"] == mine
+
+
+def test_each_request_gets_an_id_of_its_own(url: str) -> None:
+    ids = [requests.get(url + HEALTH, timeout=TIMEOUT_S).headers["x-request-id"] for _ in range(2)]
+    assert all(ids)
+    assert ids[0] != ids[1]
+
+
+def test_eight_at_once(url: str, photos: tuple[bytes, bytes]) -> None:
+    with ThreadPoolExecutor(9) as pool:
+        replies = [pool.submit(post, url, *photos, PNG_WITH_MASK) for _ in range(8)]
+        health = pool.submit(requests.get, url + HEALTH, timeout=TIMEOUT_S)
+        bodies = [reply.result() for reply in replies]
+    assert [reply.status_code for reply in bodies] == [200] * 8
+    assert len({reply.json()["result_image"] for reply in bodies}) == 1
+    assert health.result().json()["status"] == "healthy"
+
+
+def test_docs_and_schema(url: str) -> None:
+    assert requests.get(url + "/docs", timeout=TIMEOUT_S).status_code == 200
+    schema = requests.get(url + "/openapi.json", timeout=TIMEOUT_S).json()
+    assert set(schema["paths"]) == {TRYON, HEALTH}
+    assert schema["info"]["version"] == __version__
+    operation = schema["paths"][TRYON]["post"]
+    assert {"200", "400", "413", "415", "422", "503", "504"} <= set(operation["responses"])
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["$ref"].rsplit("/", 1)[-1]
+    fields = schema["components"]["schemas"][form]
+    assert set(fields["required"]) == {"person_image", "garment_image"}
+    assert json.loads(fields["properties"]["options"]["examples"][0])
+
+
+def test_after_all_that_the_service_is_well(url: str, photos: tuple[bytes, bytes]) -> None:
+    assert requests.get(url + HEALTH, timeout=TIMEOUT_S).json()["status"] == "healthy"
+    assert post(url, *photos).status_code == 200
