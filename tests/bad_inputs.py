@@ -70,7 +70,12 @@ def still(kind: str, size: tuple[int, int] = (96, 128)) -> bytes:
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG file whose header claims a size; it holds hardly any data."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(64))) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(bytes(64)))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -142,7 +147,9 @@ REFUSED = (
     Refused("text", lambda _: b"this is a shopping list, renamed .jpg\n", "not-an-image", 415, "no image"),
     Refused("html", lambda _: b"<!DOCTYPE html><html><body>404</body></html>", "not-an-image", 415, "no image"),
     Refused("pdf", lambda _: b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n", "not-an-image", 415, "no image"),
-    Refused("jpeg-header-then-noise", lambda _: b"\xff\xd8\xff\xe0" + bytes(range(256)) * 8, "not-an-image", 415, "no image"),
+    Refused(
+        "jpeg-header-then-noise", lambda _: b"\xff\xd8\xff\xe0" + bytes(range(256)) * 8, "not-an-image", 415, "no image"
+    ),
     Refused("truncated-jpeg", truncated_jpeg, "image-truncated", 400, "truncated"),
     Refused("truncated-png", truncated_png, "image-truncated", 400, "truncated"),
     Refused("damaged-png", damaged_png, "image-truncated", 400, "damaged"),

@@ -26,7 +26,12 @@ def infer(photo_files: tuple[Path, Path], small_bundle: str, tmp_path: Path, mon
 
     def run(**changed: object) -> int:
         person, garment = photo_files
-        good: dict[str, object] = {"person": person, "garment": garment, "out": tmp_path / "out.png", "bundle": small_bundle}
+        good: dict[str, object] = {
+            "person": person,
+            "garment": garment,
+            "out": tmp_path / "out.png",
+            "bundle": small_bundle,
+        }
         words = [str(w) for k, v in {**good, **changed}.items() if v is not None for w in (f"--{k}", v)]
         return run_main(monkeypatch, "infer", *words)
 
@@ -304,7 +309,12 @@ def taken_port() -> Iterator[int]:
     ],
 )
 def test_a_wrong_config_of_the_service(
-    text: str, word: str, small_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    text: str,
+    word: str,
+    small_bundle: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
@@ -317,15 +327,15 @@ def test_a_wrong_config_of_the_service(
 def test_the_console_script(tmp_path: Path) -> None:
     bad = tmp_path / "notes.jpg"
     bad.write_text("no photo")
-    done = run_tryon("infer", "--person", str(bad), "--garment", str(bad), "--out", str(tmp_path / "o.png"), "--bundle", "nowhere")
+    done = run_tryon(
+        "infer", "--person", str(bad), "--garment", str(bad), "--out", str(tmp_path / "o.png"), "--bundle", "nowhere"
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     one_sentence(done.stderr, "nowhere")
 
 
-def test_the_console_script_with_a_bad_photo(
-    tmp_path: Path, photo_files: tuple[Path, Path], small_bundle: str
-) -> None:
+def test_the_console_script_with_a_bad_photo(tmp_path: Path, photo_files: tuple[Path, Path], small_bundle: str) -> None:
     bad = tmp_path / "notes.jpg"
     bad.write_text("no photo")
     arguments = ["--person", str(bad), "--garment", str(photo_files[1]), "--out", str(tmp_path / "o.png")]
@@ -336,7 +346,9 @@ def test_the_console_script_with_a_bad_photo(
 
 def test_a_wrong_option_with_python_dash_c() -> None:
     code = "import sys; sys.argv = ['tryon', 'infer', '--persn', 'x']; from tryon.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "platform")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "platform"
+    )
     assert done.returncode == 2
     one_sentence(done.stderr, "--persn", "--person")
 

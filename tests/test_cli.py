@@ -63,7 +63,9 @@ def test_help_answers_at_once_and_lists_every_verb() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['tryon', '--help']\nfrom tryon.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; sys.argv = ['tryon', '--help']\nfrom tryon.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    )
     code += "print([m for m in ('ray', 'torch', 'numpy', 'cv2', 'mediapipe', 'pyarrow', 'pydantic_core') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
@@ -74,7 +76,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_explains_itself(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_verb_explains_itself(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_main(monkeypatch, *verb.split(), "--help") == 0
     assert verb in capsys.readouterr().out
 
@@ -86,7 +90,12 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(("name", "kind"), [("out.png", "PNG"), ("out.jpg", "JPEG"), ("new/folder/out.JPEG", "JPEG")])
 def test_infer_writes_the_person_photos_size(
-    name: str, kind: str, tmp_path: Path, photo_files: tuple[Path, Path], small_bundle: str, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    kind: str,
+    tmp_path: Path,
+    photo_files: tuple[Path, Path],
+    small_bundle: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     person, garment = photo_files
     out = tmp_path / name
@@ -153,7 +162,12 @@ def test_options_come_from_a_file_and_set_wins(
     file = tmp_path / "tiny.yaml"
     file.write_text("size: [128, 96]\nsteps: 3\nbatch_size: 2\nnum_workers: 0\nnetwork: {width: 8}\n")
     out = str(tmp_path / "bundle")
-    assert run_main(monkeypatch, "train", "gmm", "--data", small_data, "--out", out, "--config", str(file), "--set", "steps=1") == 0
+    assert (
+        run_main(
+            monkeypatch, "train", "gmm", "--data", small_data, "--out", out, "--config", str(file), "--set", "steps=1"
+        )
+        == 0
+    )
     entry = json.loads((tmp_path / "bundle/bundle.json").read_text())["networks"]["warp"]
     assert entry["training"]["config"]["steps"] == 1
     assert entry["training"]["config"]["batch_size"] == 2

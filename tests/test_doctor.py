@@ -57,7 +57,9 @@ def test_a_missing_extra_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "tryon[gpu]" in line
 
 
-def test_a_library_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_library_that_does_not_load_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken() -> str:
         raise ImportError("libGL.so.1: cannot open shared object file")
 

@@ -150,6 +150,21 @@ def data_annotate(
     run_job_shown(annotate_job(open_source(source), config, source), out, "annotate", actors)
 
 
+@data_app.command("sheet")
+def data_sheet(
+    data: Annotated[str, typer.Argument(help="Annotated data set.")],
+    out: Annotated[str, typer.Option(help="JPEG to write.")],
+    num: Annotated[int, typer.Option(min=1, max=2000, help="Samples, spread evenly over the data set.")] = 48,
+) -> None:
+    """Draw a contact sheet: photo with pose, parse, agnostic image, garment with mask.
+
+    Example: tryon data sheet data/people --out out/people.jpg
+    """
+    from tryon.data.sheet import write_sheet
+
+    typer.echo(f"{out}: {write_sheet(data, out, num=num)} samples")
+
+
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="gmm (warping), tom (synthesis) or scm (refinement).")],
@@ -161,7 +176,7 @@ def train(
     ] = None,
     config: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="YAML file of training options; see configs/."),
+        typer.Option(help="YAML file of training options, e.g. jobs/train_gmm.yaml."),
     ] = None,
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -185,6 +200,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Annotated data set or VITON-HD folder.")],
     out: Annotated[str, typer.Option(help="Folder for metrics.json, report.html and per-sample tables.")],
     bundle: BundleOption = None,
+    pictures: Annotated[int, typer.Option(min=0, max=1000, help="Samples shown in the report.")] = 12,
     actors: ActorsOption = None,
 ) -> None:
     """Measure a bundle on paired samples (SSIM, MS-SSIM, PSNR) beside two baselines, with a picture report.
@@ -193,7 +209,7 @@ def evaluate(
     """
     from tryon.show import evaluate_shown
 
-    evaluate_shown(data, bundle, out, actors)
+    evaluate_shown(data, bundle, out, num_pictures=pictures, num_actors=actors)
 
 
 @app.command()

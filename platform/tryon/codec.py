@@ -30,7 +30,8 @@ def encode_png(array: npt.NDArray[Any]) -> bytes:
 
 def decode_image(data: bytes) -> UInt8:
     """Decodes PNG or JPEG bytes that this package wrote to RGB uint8 (H, W, 3)."""
-    return cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image: UInt8 = cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return image
 
 
 def encode_jpeg(image_rgb: UInt8, quality: int = 95) -> bytes:

@@ -65,7 +65,9 @@ def run_doctor() -> bool:
 def _findings() -> Iterator[Finding]:
     version = sys.version_info
     good = (3, 11) <= version[:2] < (3, 13)
-    yield Finding("Python", State.OK if good else State.MISSING, platform.python_version(), "" if good else "use 3.11 or 3.12")
+    yield Finding(
+        "Python", State.OK if good else State.MISSING, platform.python_version(), "" if good else "use 3.11 or 3.12"
+    )
     yield from _machine()
     for name in PACKAGES:
         yield _package(name, State.MISSING, "run `make install`")

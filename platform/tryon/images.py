@@ -132,7 +132,8 @@ def _to_8bit(samples: npt.NDArray[Any]) -> UInt8:
     values = np.nan_to_num(samples.astype(np.float64))
     top = values.max(initial=0.0)
     scale = 255.0 / 65535.0 if top > 255 else (255.0 if samples.dtype.kind == "f" and top <= 1 else 1.0)
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    eight_bit: UInt8 = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    return eight_bit
 
 
 def _reason(error: BaseException) -> str:
@@ -145,7 +146,8 @@ def resize(array: npt.NDArray[Any], height: int, width: int, *, nearest: bool = 
         return array
     shrinks = height < array.shape[0] or width < array.shape[1]
     mode = cv2.INTER_NEAREST if nearest else (cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return cv2.resize(array, (width, height), interpolation=mode)
+    resized: npt.NDArray[Any] = cv2.resize(array, (width, height), interpolation=mode)
+    return resized
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -16,7 +16,9 @@ from tryon.data.shards import Manifest
 from tryon.engines.cluster import ray_session
 from tryon.engines.dataset import ShardReport
 from tryon.evaluation.report import METHOD_TITLES
-from tryon.evaluation.run import METRICS, Evaluation
+
+if TYPE_CHECKING:
+    from tryon.evaluation.run import Evaluation
 
 console = Console()
 
@@ -113,15 +115,18 @@ def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bu
     console.print(f"{title:<9} {text}, {seconds:.0f} s -> {out}", highlight=False)
 
 
-def evaluate_shown(data: str, bundle: str | None, out: str, num_actors: int | None = None) -> Evaluation:
+def evaluate_shown(
+    data: str, bundle: str | None, out: str, *, num_pictures: int = 12, num_actors: int | None = None
+) -> Evaluation:
     """Evaluates with a progress bar and prints the table."""
     from tryon.data.sources.base import open_source
-    from tryon.evaluation.run import evaluate
+    from tryon.evaluation.run import EvaluateConfig, evaluate
     from tryon.models.bundle import default_bundle, load_bundle
 
     bundle = bundle or default_bundle()
     load_bundle(bundle).network("synthesis")  # a bundle that cannot be used is found before Ray is started
     source = open_source(data)
+    config = EvaluateConfig(num_pictures=num_pictures)
     with maybe_ray(num_actors), Bar("evaluate") as bar:
         done = 0
 
@@ -130,14 +135,18 @@ def evaluate_shown(data: str, bundle: str | None, out: str, num_actors: int | No
             done += 1
             bar.update(done, total, f"shard {report.shard}")
 
-        result = evaluate(source, data, bundle, out, num_actors=num_actors, on_report=on_report)
+        result = evaluate(source, data, bundle, out, config, num_actors=num_actors, on_report=on_report)
     console.print(metrics_table(result))
-    console.print(f"evaluate  {result.samples} measured, {result.quarantined} not usable -> {out}/report.html", highlight=False)
+    console.print(
+        f"evaluate  {result.samples} measured, {result.quarantined} not usable -> {out}/report.html", highlight=False
+    )
     return result
 
 
 def metrics_table(result: Evaluation) -> Table:
     """Methods against metrics."""
+    from tryon.evaluation.run import METRICS
+
     table = Table(title=f"{result.samples} samples, whole image against the photo (higher is better)")
     table.add_column("method")
     for metric in METRICS:

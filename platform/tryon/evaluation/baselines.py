@@ -35,7 +35,8 @@ def affine_paste(batch: Batch, i: int) -> UInt8:
         "agnostic": images_to_tensor([batch["agnostic"][i]], size),
         "agnostic_mask": masks_to_tensor([batch["agnostic_mask"][i]], size),
     }
-    return tensor_to_images(compose(condition, warped, warped_mask, condition["agnostic"]))[0]
+    image: UInt8 = tensor_to_images(compose(condition, warped, warped_mask, condition["agnostic"]))[0]
+    return image
 
 
 BASELINES: Mapping[str, Callable[[Batch, int], UInt8]] = {"agnostic": agnostic, "affine_paste": affine_paste}

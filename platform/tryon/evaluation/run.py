@@ -139,7 +139,13 @@ def evaluate(
         if on_report is not None:
             on_report(report, len(tasks))
     sizes = {role: list(entry.size) for role, entry in manifest.networks.items()}
-    protocol = {"data": data, "bundle": bundle, "tryon_version": __version__, "pairing": "paired", "network_sizes": sizes}
+    protocol = {
+        "data": data,
+        "bundle": bundle,
+        "tryon_version": __version__,
+        "pairing": "paired",
+        "network_sizes": sizes,
+    }
     result = _aggregate(reports, protocol)
     written = {"protocol": result.protocol, "samples": result.samples, "quarantined": result.quarantined}
     storage.write_bytes(

@@ -137,6 +137,7 @@ def write_network(
     name: str,
     network: nn.Module,
     *,
+    config: Config,
     size: Size,
     training: Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -152,6 +153,7 @@ def write_network(
         role: what the network does in the pipeline.
         name: of the network in the registry.
         network: with its weights.
+        config: the network's config.
         size: (height, width) px it was trained at.
         training: the resolved training config, kept for reading.
         metrics: validation figures.
@@ -162,7 +164,7 @@ def write_network(
     data = safetensors_save(state)
     digest = storage.sha256(data)
     entry = NetworkEntry(
-        network=name, config=network.config.model_dump(), size=size, file=f"{role}-{digest[:12]}.safetensors",
+        network=name, config=config.model_dump(), size=size, file=f"{role}-{digest[:12]}.safetensors",
         sha256=digest, num_parameters=num_parameters(network), training=training, metrics=metrics,
     )  # fmt: skip
     old = read_manifest(uri) if storage.exists(storage.join(uri, MANIFEST)) else None
@@ -214,7 +216,9 @@ def tryon_stages(uri: str) -> list[StageSpec]:
     """The stages that take an annotated sample to a try-on with this bundle, in order."""
     manifest = read_manifest(uri)
     return [
-        StageSpec(name=stage, options={"bundle": uri}) for role, stage in ROLE_STAGES.items() if role in manifest.networks
+        StageSpec(name=stage, options={"bundle": uri})
+        for role, stage in ROLE_STAGES.items()
+        if role in manifest.networks
     ]
 
 

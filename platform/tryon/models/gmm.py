@@ -9,6 +9,8 @@ Shape legend: b batch, h, w network size, k = grid * grid control points.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -42,7 +44,9 @@ class Gmm(nn.Module):
         self.person_encoder = _encoder(self.person_channels, w)
         self.reduce = ConvNormAct(8 * w, 4 * w)
         self.match = nn.Sequential(ConvNormAct(4 * w + CORRELATION_CELLS, 4 * w), ConvNormAct(4 * w, 4 * w, 2))
-        self.regress = nn.Sequential(nn.Linear(4 * w * POOL[0] * POOL[1], 128), nn.SiLU(), nn.Linear(128, 2 * config.grid**2))
+        self.regress = nn.Sequential(
+            nn.Linear(4 * w * POOL[0] * POOL[1], 128), nn.SiLU(), nn.Linear(128, 2 * config.grid**2)
+        )
         last = self.regress[-1]
         assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=1e-3)
@@ -63,7 +67,7 @@ class Gmm(nn.Module):
         joined = self.reduce(torch.cat([f_garment, f_person], dim=1))
         features = self.match(torch.cat([joined, correlate(f_garment, f_person)], dim=1))
         pooled = F.adaptive_avg_pool2d(features, POOL).flatten(1)
-        offsets = self.regress(pooled).view(len(pooled), -1, 2)
+        offsets: Tensor = self.regress(pooled).view(len(pooled), -1, 2)
         return anchor_sources(condition, self.config.grid) + offsets
 
     def warp(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +94,7 @@ def apply_grid(garment: Tensor, mask: Tensor, grid: Tensor) -> tuple[Tensor, Ten
 def _encoder(in_channels: int, width: int) -> nn.Sequential:
     """Four halvings, the first a mean (shapes need no more): (b, in, h, w) to (b, 4 * width, h / 16, w / 16)."""
     channels = (in_channels, width, 2 * width, 4 * width)
-    convolutions = [ConvNormAct(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False)]
+    convolutions = [ConvNormAct(a, b, stride=2) for a, b in pairwise(channels)]
     return nn.Sequential(nn.AvgPool2d(2), *convolutions)
 
 
@@ -104,7 +108,7 @@ def correlate(f_garment: Tensor, f_person: Tensor) -> Tensor:
     Returns:
         (b, 192, h', w'): channel i is the similarity to garment cell i of a 16 x 12 lattice.
     """
-    b, c, h, w = f_person.shape
+    b, _, h, w = f_person.shape
     cells = F.normalize(F.adaptive_avg_pool2d(f_garment, CORRELATION_SIZE), dim=1).flatten(2)
     return (cells.transpose(1, 2) @ F.normalize(f_person, dim=1).flatten(2)).view(b, -1, h, w)
 

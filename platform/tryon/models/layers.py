@@ -45,7 +45,9 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to the same shape."""
         b, c, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, self.num_heads, c // self.num_heads, h * w).transpose(3, 4).unbind(1)
+        q, k, v = (
+            self.qkv(self.norm(x)).reshape(b, 3, self.num_heads, c // self.num_heads, h * w).transpose(3, 4).unbind(1)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
         out: Tensor = x + self.out(mixed)
         return out

@@ -86,9 +86,7 @@ class NafNet(nn.Module):
         self.intro = nn.Conv2d(config.in_channels, config.width, 3, padding=1)
         self.ending = nn.Conv2d(config.width, 3, 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(widths, config.encoder_blocks, strict=False))
-        self.decoders = nn.ModuleList(
-            _blocks(c, n) for c, n in zip(widths[-2::-1], config.decoder_blocks, strict=True)
-        )
+        self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(widths[-2::-1], config.decoder_blocks, strict=True))
         self.middle_blks = _blocks(widths[-1], config.middle_blocks)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths[:0:-1]
@@ -121,7 +119,8 @@ class NafNet(nn.Module):
         y = self.middle_blks(y)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             y = decoder(up(y) + skips.pop())
-        return (self.ending(y) + padded[:, -3:])[..., :h, :w]
+        out: Tensor = (self.ending(y) + padded[:, -3:])[..., :h, :w]
+        return out
 
 
 def _blocks(channels: int, num: int) -> nn.Sequential:

@@ -56,13 +56,13 @@ def masks_to_tensor(masks: Sequence[npt.NDArray[np.uint8]], size: Size, top: flo
 
 
 def tensor_to_images(images_bchw: Tensor) -> npt.NDArray[np.uint8]:
-    """float (b, 3, h, w) in [-1, 1] to uint8 (b, h, w, 3), rounded."""
+    """Float (b, 3, h, w) in [-1, 1] to uint8 (b, h, w, 3), rounded."""
     scaled = images_bchw.detach().float().clamp(-1, 1).add(1).mul(127.5).round()
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def tensor_to_alpha(masks_b1hw: Tensor) -> npt.NDArray[np.uint8]:
-    """float (b, 1, h, w) in [0, 1] to uint8 (b, h, w) in 0..255, rounded."""
+    """Float (b, 1, h, w) in [0, 1] to uint8 (b, h, w) in 0..255, rounded."""
     return masks_b1hw.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)[:, 0].cpu().numpy()
 
 

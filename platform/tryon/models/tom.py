@@ -7,6 +7,8 @@ composition, not through the network, so the network can be coarse, and 4x4 bloc
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -39,7 +41,7 @@ class Tom(nn.Module):
         widths = (w, 3 * w // 2, 2 * w)
         self.stem = ConvNormAct(config.patch**2 * self.detail_channels + self.coarse_channels, w)
         self.encoders = nn.ModuleList(_level(c, c, config.num_blocks) for c in widths[:-1])
-        self.downs = nn.ModuleList(ConvNormAct(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(ConvNormAct(a, b, stride=2) for a, b in pairwise(widths))
         self.middle = nn.Sequential(_level(2 * w, 2 * w, config.num_blocks), SelfAttention2d(2 * w))
         self.decoders = nn.ModuleList(
             _level(a + b, a, config.num_blocks) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)

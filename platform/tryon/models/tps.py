@@ -42,7 +42,8 @@ def tps_basis(grid: int, height: int, width: int) -> Tensor:
     system[n:, :n] = affine.T
     pixels = identity_grid(height, width).reshape(-1, 2).double()
     rows = torch.cat([_kernel(pixels, points), torch.ones(len(pixels), 1, dtype=torch.float64), pixels], dim=1)
-    return (rows @ torch.linalg.inv(system)[:, :n]).float()
+    basis: Tensor = (rows @ torch.linalg.inv(system)[:, :n]).float()
+    return basis
 
 
 def tps_grid(sources_bk2: Tensor, height: int, width: int) -> Tensor:

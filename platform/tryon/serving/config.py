@@ -20,7 +20,16 @@ class GroupConfig(Config):
 DEFAULT_GROUPS = (
     GroupConfig(
         name="annotation",
-        stages=("decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "agnostic"),
+        stages=(
+            "decode_person",
+            "decode_garment",
+            "fit_person",
+            "fit_garment",
+            "pose",
+            "parse",
+            "garment_mask",
+            "agnostic",
+        ),
     ),
     GroupConfig(name="warp", stages=("warp",)),
     GroupConfig(name="synthesis", stages=("synthesize",)),

@@ -16,7 +16,7 @@ from tryon.errors import SampleError, TryonError
 from tryon.serving.api import ErrorResponse
 
 REQUEST_ID = "x-request-id"
-STATUS = {"image-too-large": 413, "body-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
+STATUS = {"image-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
 MAX_BODY_BYTES = 64_000_000
 logger = logging.getLogger("ray.serve")
 
@@ -44,14 +44,6 @@ def install(api: FastAPI) -> None:
     api.add_middleware(_Guard)
 
 
-class _BodyTooLarge(TryonError):
-    """The body is past the limit."""
-
-    def __init__(self, seen: str) -> None:
-        text = f"the body has {seen} bytes; at most {MAX_BODY_BYTES:,} are taken"
-        super().__init__(text, code="body-too-large")
-
-
 class _Guard:
     """Plain ASGI middleware: gives each request an id and takes no body past the limit.
 
@@ -67,10 +59,17 @@ class _Guard:
             return
         request = Request(scope)
         request.state.id = request_id = request.headers.get(REQUEST_ID) or uuid.uuid4().hex
+
+        async def send_with_id(message: Message) -> None:
+            # Serve's proxy puts an id into requests that lack one, and appends it to every answer: a second is no use.
+            if message["type"] == "http.response.start" and REQUEST_ID not in request.headers:
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            answer = await _user_fault(request, _BodyTooLarge(f"{int(length):,}"))
-            await answer(scope, receive, send)
+            answer = await _http_fault(request, _too_large(f"{int(length):,}"))
+            await answer(scope, receive, send_with_id)
             return
         taken = 0
 
@@ -79,23 +78,20 @@ class _Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BODY_BYTES:
-                raise _BodyTooLarge(f"more than {MAX_BODY_BYTES:,}")
+                raise _too_large(f"more than {MAX_BODY_BYTES:,}")
             return message
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).setdefault(REQUEST_ID, request_id)
-            await send(message)
-
         await self._app(scope, receive_bounded, send_with_id)
+
+
+def _too_large(seen: str) -> HTTPException:
+    return HTTPException(413, f"the body has {seen} bytes; at most {MAX_BODY_BYTES:,} are taken")
 
 
 def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
     request_id = getattr(request.state, "id", None)
     body = ErrorResponse(code=code, message=message, field=field, request_id=request_id)
-    headers = {REQUEST_ID: request_id} if request_id else {}
-    if status == 503:
-        headers["retry-after"] = "2"
+    headers = {"retry-after": "2"} if status == 503 else {}
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
@@ -116,7 +112,7 @@ async def _validation_fault(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_fault(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    code = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}.get(error.status_code, "http-error")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return _answer(request, error.status_code, code, message)
 

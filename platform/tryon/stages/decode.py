@@ -7,8 +7,8 @@ from typing import Any
 
 from tryon.config import ImageLimits, parse_config
 from tryon.images import Photo, decode_photo
-from tryon.stages.base import RowStage
 from tryon.sample import Row
+from tryon.stages.base import RowStage
 
 
 class _Decode(RowStage):

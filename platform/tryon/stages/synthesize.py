@@ -52,9 +52,7 @@ class Synthesize(Stage):
         share = out["composition_mask"] / warped_mask.clamp_min(1e-3)
         return [self._compose_one(batch, i, out["rendering"][i : i + 1], share[i : i + 1]) for i in range(num)]
 
-    def _compose_one(
-        self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor
-    ) -> Row:
+    def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
         size = batch["agnostic"][i].shape[:2]
         warped = images_to_tensor([batch["warped_garment"][i]], size).to(self._device)
         warped_mask = masks_to_tensor([batch["warped_mask"][i]], size, top=255.0).to(self._device)

@@ -13,7 +13,7 @@ import torch
 from tryon import storage
 from tryon.data.ingest import ray_dataset
 from tryon.engines.cluster import physical_cpus, ray_session
-from tryon.engines.dataset import user_fault
+from tryon.errors import TryonError
 from tryon.models.device import pick_device
 from tryon.training.loop import Metrics, TrainState, make_optimizer, train
 from tryon.training.run import OnMetrics, RunSpec, build_recipe, load_checkpoint, place_networks, validation_figures
@@ -41,12 +41,23 @@ def run_on_ray(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, Any],
         try:
             result = _trainer(spec, board.actor).fit()
         except WorkerGroupError as error:
-            raise next((f for f in map(user_fault, error.worker_failures.values()) if f), error) from error
+            raise _user_fault(error.worker_failures.values()) or error from error
         finally:
             board.close()
         with result.checkpoint.as_directory() as folder, open(os.path.join(folder, CHECKPOINT), "rb") as file:
             state = load_checkpoint(file.read())
     return state["network"], validation_figures(result.metrics)
+
+
+def _user_fault(failures: Iterable[BaseException]) -> TryonError | None:
+    """What the user can mend among the workers' failures, out of what Ray wrapped around it."""
+    for failure in failures:
+        error: BaseException | None = failure
+        while error is not None:
+            if isinstance(error, TryonError):
+                return error
+            error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def _trainer(spec: RunSpec, board: Any) -> Any:

@@ -133,7 +133,7 @@ def write_bundle(spec: RunSpec, network_state: Mapping[str, Any], figures: Metri
     if spec.start and spec.start != spec.out and not storage.exists(storage.join(spec.out, bundles.MANIFEST)):
         bundles.copy_bundle(spec.start, spec.out)
     manifest = bundles.write_network(
-        spec.out, cls.role, cls.network_name, recipe.network,
+        spec.out, cls.role, cls.network_name, recipe.network, config=recipe.network_config,
         size=spec.config.size, training=spec.provenance(), metrics=figures, data_licence=spec.manifest.licence,
     )  # fmt: skip
     return manifest.networks[cls.role]

@@ -14,7 +14,7 @@ from tryon.sample import Row
 class FolderSource:
     """Person photos without garment photos."""
 
-    fields = ("id", "category", "person_file")
+    fields: tuple[str, ...] = ("id", "category", "person_file")
     licence = "unstated"
 
     def __init__(self, uri: str, photos: Sequence[str]) -> None:

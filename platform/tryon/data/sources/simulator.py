@@ -12,7 +12,7 @@ from tryon.sample import Row
 class SimulatorSource:
     """Sample `i` depends on the seed and on `i` alone."""
 
-    fields = (
+    fields: tuple[str, ...] = (
         "id", "category", "person", "garment", "garment_mask", "pose", "person_mask", "parse", "true_flow",
         "true_garment", "true_mask", "true_amodal_mask", "unoccluded_person",
     )  # fmt: skip

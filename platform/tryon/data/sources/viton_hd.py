@@ -41,7 +41,7 @@ def find_split(uri: str) -> str | None:
 class VitonHdSource:
     """Pairs of a VITON-HD split, with the layers that are there."""
 
-    fields = ("id", "category", "person_file", "garment_file", "garment_mask", "pose", "parse")
+    fields: tuple[str, ...] = ("id", "category", "person_file", "garment_file", "garment_mask", "pose", "parse")
     licence = "CC BY-NC 4.0 (VITON-HD)"
 
     def __init__(self, split: str, pairing: Pairing = "paired") -> None:

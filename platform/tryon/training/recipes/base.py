@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tryon.config import Config
 from tryon.errors import BundleError
 from tryon.models.bundle import Bundle, Role
 from tryon.models.registry import build_network
@@ -58,6 +59,7 @@ class Recipe(ABC):
         """
         self.size = size
         self.network = build_network(self.network_name, network_config)
+        self.network_config: Config = self.network.config  # type: ignore[assignment]
         self.frozen: dict[str, nn.Module] = {}
         for role in self.needs:
             if bundle is None:

@@ -81,7 +81,9 @@ def flow_to_grid(flow_bhw2: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[Tens
 def end_point_error(grid_bhw2: Tensor, tensors: Tensors, size: tuple[int, int]) -> Tensor:
     """Mean distance in px of garment positions from the truth, per sample, over the worn garment, seen or not."""
     h, w = size
-    difference = (grid_bhw2.permute(0, 3, 1, 2) - tensors["true_grid"]) * grid_bhw2.new_tensor([w / 2, h / 2])[:, None, None]
+    difference = (grid_bhw2.permute(0, 3, 1, 2) - tensors["true_grid"]) * grid_bhw2.new_tensor([w / 2, h / 2])[
+        :, None, None
+    ]
     distance = difference.square().sum(1).sqrt() * tensors["true_valid"][:, 0]
     return distance.flatten(1).sum(1) / tensors["true_valid"].flatten(1).sum(1).clamp_min(1)
 

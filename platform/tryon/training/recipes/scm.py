@@ -59,7 +59,7 @@ class ScmRecipe(Recipe):
     @staticmethod
     def _refine(network: nn.Module, image: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """The correction counts inside the agnostic mask only, as in the `refine` stage."""
-        refined = network(torch.cat([context, image], dim=1)).float()
+        refined: Tensor = network(torch.cat([context, image], dim=1)).float()
         return image + mask * (refined - image)
 
 
