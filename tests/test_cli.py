@@ -66,13 +66,12 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['tryon', '--help']\nfrom tryon.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     )
-    code += "print([m for m in ('ray', 'torch', 'numpy', 'cv2', 'mediapipe', 'pyarrow', 'pydantic_core') if m in sys.modules])"
+    code += "print([m for m in ('ray', 'torch', 'numpy', 'cv2', 'mediapipe', 'pyarrow') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
     )  # fmt: skip
-    heavy = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
-    assert not heavy & {"ray", "torch", "numpy", "cv2", "mediapipe", "pyarrow"}
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -105,7 +104,7 @@ def test_infer_writes_the_person_photos_size(
         assert image.format == kind
         assert image.size == photo.size
         changed = np.any(np.asarray(image) != np.asarray(photo), axis=2).mean()
-    assert 0.01 < changed
+    assert changed > 0.01
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 

@@ -59,13 +59,16 @@ def test_every_field_has_a_description(config: type[ImageLimits]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("256x192", (256, 192)), ("64x48", (64, 48)), ("4096X4096", (4096, 4096)), (" 128 x 96", (128, 96))]
+    ("text", "size"),
+    [("256x192", (256, 192)), ("4096X4096", (4096, 4096)), (" 64 x 48", (64, 48))],
 )
 def test_sizes_are_read(text: str, size: tuple[int, int]) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "256", "x", "256x", "192,256", "63x48", "64x47", "4097x96", "-256x192", "1e3x96", "256x192x3"])
+@pytest.mark.parametrize(
+    "text", ["", "256", "x", "256x", "192,256", "63x48", "64x47", "4097x96", "-256x192", "1e3x96", "256x192x3"]
+)
 def test_sizes_that_are_none_are_quoted(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_size(text, "--size")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -93,8 +93,10 @@ def session(command: list[str], log: Path, env: dict[str, str] | None = None) ->
     finally:
         members |= family(process.pid)
         for pid, _ in alive(members):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
+        wait_for(lambda: not alive(members), 10, "the end of what was left")
 
 
 def interrupt(process: subprocess.Popen[bytes], log: Path, send: Callable[[int, int], None]) -> int:

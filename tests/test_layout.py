@@ -88,13 +88,16 @@ def test_every_module_has_a_layer() -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_one_way(path: Path) -> None:
     own = RANK[layer_of(path)]
-    names = [name.split(".")[1] for name in module_level_imports(ast.parse(path.read_text())) if name.startswith("tryon.")]
+    names = [
+        name.split(".")[1] for name in module_level_imports(ast.parse(path.read_text())) if name.startswith("tryon.")
+    ]
     upwards = sorted({name for name in names if name in RANK and RANK[name] > own})
     assert not upwards, f"{path.name} imports from a higher layer: {upwards}"
 
 
 def test_the_walk_over_imports_finds_them() -> None:
-    source = "import tryon.cli\nfrom tryon import demo\nif x:\n    from tryon.serving.run import y\ndef f():\n    import ray\n"
+    source = "import tryon.cli\nfrom tryon import demo\nif x:\n    from tryon.serving.run import y\n"
+    source += "def f():\n    import ray\n"
     found = set(module_level_imports(ast.parse(source)))
     assert {"tryon.cli", "tryon.demo", "tryon.serving.run"} <= found
     assert "ray" not in found

@@ -62,7 +62,7 @@ def test_overwriting_replaces_the_whole_file(root: str) -> None:
 
 def test_what_is_missing_is_named(root: str) -> None:
     for call in (storage.read_bytes, storage.list_files):
-        with pytest.raises(StorageError, match="nowhere.*does not exist") as caught:
+        with pytest.raises(StorageError, match=r"nowhere.*does not exist") as caught:
             call(f"{root}/nowhere")
         assert caught.value.code == "uri-missing"
 
@@ -76,7 +76,7 @@ def test_a_folder_is_no_file(root: str) -> None:
 def test_missing_bucket(bucket: str) -> None:
     with pytest.raises(StorageError, match="no-such-bucket"):
         storage.read_bytes("s3://no-such-bucket/x")
-    with pytest.raises(StorageError, match="no-such-bucket.*cannot be written"):
+    with pytest.raises(StorageError, match=r"no-such-bucket.*cannot be written"):
         storage.write_bytes("s3://no-such-bucket/x", b"1")
 
 

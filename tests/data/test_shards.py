@@ -106,7 +106,11 @@ def test_another_config_makes_every_shard_anew(data: Path) -> None:
 def test_rows_in_error_go_to_quarantine_with_their_reason(tmp_path: Path) -> None:
     rows = [simulate(1, i, 64, 48) for i in range(3)]
     batch = {name: [row[name] for row in rows] for name in rows[0]}
-    batch |= {"error_code": [None, "no-person", None], "error": [None, "nobody", None], "error_stage": [None, "pose", None]}
+    batch |= {
+        "error_code": [None, "no-person", None],
+        "error": [None, "nobody", None],
+        "error_stage": [None, "pose", None],
+    }
     batch["person"][1] = None
     report = write_shard(str(tmp_path), 4, batch, ("id", "person"), "hash")
     assert (report.shard, report.rows_in, report.rows_out, report.quarantined) == (4, 3, 2, 1)
@@ -146,7 +150,7 @@ def test_a_manifest_with_a_fault_is_named(data: Path) -> None:
 
 
 def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere.*does not exist"):
+    with pytest.raises(DataError, match=r"nowhere.*does not exist"):
         read_manifest(str(tmp_path / "nowhere"))
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(DataError, match="no annotated data set") as caught:

@@ -1,4 +1,4 @@
-"""The Ray Data engine: the same bytes by any number of actors in any order, and faults that come through as they are."""
+"""The Ray Data engine: the same bytes by any number of actors in any order, and faults that come through whole."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_actors_write_the_bytes_that_one_process_writes(
 
 @pytest.mark.ray
 def test_a_fault_in_a_workers_constructor_reaches_the_driver_as_it_was(ray_local: None) -> None:
-    with pytest.raises(BundleError, match="/nowhere/bundle.*does not exist") as caught:
+    with pytest.raises(BundleError, match=r"/nowhere/bundle.*does not exist") as caught:
         list(run_shards([1, 2], partial(load_bundle, "/nowhere/bundle"), num_actors=1))  # type: ignore[arg-type]
     assert caught.value.code == "bundle-missing"
     assert caught.value.field == "bundle"

@@ -8,7 +8,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tryon.errors import ConfigError
-from tryon.serving.app import GIVEN, WANTED
+from tryon.serving.app import GIVEN, WANTED, build
 from tryon.serving.graph import plan_groups
 from tryon.serving.run import read_serve_file
 from tryon.stages.registry import stage_class
@@ -58,3 +58,12 @@ def test_http_options_are_read(tmp_path: Path) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         read_serve_file(Path("nowhere.yaml"))
+
+
+def test_the_builder_takes_the_files_args_as_ray_serve_gives_them(small_bundle: str) -> None:
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as call
+
+    args = yaml.safe_load((ROOT / "serve_configs/local.yaml").read_text())["applications"][0]["args"]
+    assert call(build, {**args, "bundle": small_bundle})
+    with pytest.raises(ConfigError, match="unknown key 'colour'"):
+        call(build, {"colour": "red"})

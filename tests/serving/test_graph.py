@@ -116,7 +116,7 @@ def test_a_bundle_need_not_refine(small_bundle: str, tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_synthesis_is_refused(small_bundle: str, tmp_path: Path) -> None:
-    with pytest.raises((BundleError, PipelineError), match="synthes|tryon"):
+    with pytest.raises((BundleError, PipelineError), match=r"synthes|tryon"):
         plan(without(small_bundle, tmp_path, "synthesis"), *DEFAULT_GROUPS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ SPARE_CPUS = 2
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
     """Joins the cluster that is named, or starts one on this machine and ends it afterwards.
 
     Inside a session that is already running nothing is started and nothing is ended.
@@ -32,11 +33,14 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     Args:
         address: of a cluster; None takes ``RAY_ADDRESS`` from the environment, else starts a local one.
         num_cpus: logical CPUs of a local cluster; None: the machine's and two to spare for readers.
+
+    Yields:
+        True if every process of the cluster ends with the session.
     """
     import ray
 
     if ray.is_initialized():
-        yield
+        yield False
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     local: dict[str, Any] = {}
@@ -44,12 +48,34 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         for key, value in _QUIET.items():
             os.environ.setdefault(key, value)
         local = {"num_cpus": num_cpus or physical_cpus() + SPARE_CPUS, "include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    with _stderr_on_failure():
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     _quiet_loggers()
     try:
-        yield
+        yield address == "local"
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stderr_on_failure() -> Iterator[None]:
+    """Holds back file descriptor 2 and shows it only if the body fails.
+
+    Ray's C++ side tells there, at every start, that it has read RAY_BACKEND_LOG_LEVEL.
+    """
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())
 
 
 def _quiet_loggers() -> None:

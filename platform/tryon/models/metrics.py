@@ -14,7 +14,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-MS_SSIM_MIN_SIDE = 161  # five scales of an 11 px window need (11 - 1) * 16 + 1
+MS_SSIM_MIN_SIDE = 176  # five scales of an 11 px window: the side over 16, rounded down, must reach 11
 
 
 def paired_metrics(
@@ -27,7 +27,7 @@ def paired_metrics(
         truths: the same sizes.
 
     Returns:
-        ``ssim``, ``psnr`` and, from 161 px on, ``ms_ssim``: one figure a sample.
+        ``ssim``, ``psnr`` and, from 176 px on, ``ms_ssim``: one figure a sample.
 
     Raises:
         ValueError: a result and its truth differ in size.

@@ -28,6 +28,7 @@ def _kernel(points_a: Tensor, points_b: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # kept for training too, wherever it was first needed
 def tps_basis(grid: int, height: int, width: int) -> Tensor:
     """Weights (h * w, grid * grid) of the control points' sources in each pixel's sampling position.
 

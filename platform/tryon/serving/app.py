@@ -7,6 +7,7 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import ray.exceptions
@@ -89,6 +90,8 @@ class Ingress:
         waits = [group.ready.remote() for group in self._groups]
         try:
             loaded = all(await asyncio.wait_for(asyncio.gather(*waits), timeout=5.0))
+        except BackPressureError:  # replicas are there, and busy
+            loaded = True
         except (TimeoutError, ray.exceptions.RayError):
             loaded = False
         return HealthResponse(
@@ -203,28 +206,34 @@ def reply(row: dict[str, Any], options: TryOnOptions, start: float) -> TryOnResp
     )
 
 
-def build(args: ServeConfig) -> serve.Application:
+def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     """The application of a `serve_configs/` file: ``import_path: tryon.serving.app:build``.
 
+    Args:
+        args: the file's `args`. Ray Serve hands them over as a dict: it makes a model of them only where the
+            annotation is a class, and here annotations are strings.
+
     Raises:
+        ConfigError: a key is unknown or a value is out of bounds.
         BundleError: no bundle, or an incomplete one.
         PipelineError: groups whose stages do not fit together.
     """
     handles: list[Any] = []
-    for plan in plan_groups(args, GIVEN, WANTED):
+    config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
+    for plan in plan_groups(config, GIVEN, WANTED):
         deployment = serve.deployment(
             StageGroup,
             name=plan.group.name,
             num_replicas=plan.group.num_replicas,
             max_ongoing_requests=2,
-            max_queued_requests=args.max_queued_requests,
+            max_queued_requests=config.max_queued_requests,
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
         )
         handles.append(deployment.bind(plan.specs, plan.given, plan.keep))
     front = serve.deployment(
         serve.ingress(make_api)(Ingress),
         name="ingress",
-        max_ongoing_requests=args.max_queued_requests,
-        ray_actor_options={"num_cpus": args.num_cpus},
+        max_ongoing_requests=config.max_queued_requests,
+        ray_actor_options={"num_cpus": config.num_cpus},
     )
-    return front.bind(args, handles)
+    return front.bind(config, handles)

@@ -16,7 +16,14 @@ from tryon.errors import SampleError, TryonError
 from tryon.serving.api import ErrorResponse
 
 REQUEST_ID = "x-request-id"
-STATUS = {"image-too-large": 413, "not-an-image": 415, "no-person": 422, "no-garment": 422}
+STATUS = {
+    "image-too-large": 413,
+    "not-an-image": 415,
+    "no-person": 422,
+    "no-garment": 422,
+    "busy": 503,
+    "deadline": 504,
+}
 MAX_BODY_BYTES = 64_000_000
 logger = logging.getLogger("ray.serve")
 
@@ -97,7 +104,7 @@ def _answer(request: Request, status: int, code: str, message: str, field: str |
 
 async def _user_fault(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TryonError)
-    status = {BusyError: 503, DeadlineError: 504}.get(type(error)) or STATUS.get(error.code, 400)
+    status = STATUS.get(error.code, 400)
     return _answer(request, status, error.code, error.message, error.field)
 
 

@@ -67,7 +67,7 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
 
     plan_groups(config, GIVEN, WANTED)
     _check_port(host, port)
-    with ray_session():
+    with ray_session() as ray_ends_too:
         from ray import serve
 
         quiet = {"log_level": "ERROR", "enable_access_log": False}
@@ -76,7 +76,21 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
             serve.run(build(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
             yield f"http://{host}:{port}"
         finally:
-            serve.shutdown()
+            _stop(ray_ends_too)
+
+
+def _stop(ray_ends_too: bool) -> None:
+    """Drains the application and ends Serve.
+
+    Where Ray ends next, Serve's own processes are left to it: `serve.shutdown` kills the controller it is talking to,
+    and Ray tells that on the terminal as a failed task.
+    """
+    from ray import serve
+
+    if ray_ends_too:
+        serve.delete(APP_NAME)
+    else:
+        serve.shutdown()
 
 
 def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int | None) -> None:

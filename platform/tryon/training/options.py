@@ -19,7 +19,7 @@ def read_options(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
         pairs: ``key=value``; dots go into nested options (``network.width=32``).
 
     Raises:
-        ConfigError: no such file, not a mapping, or a pair without ``=``.
+        ConfigError: no such file, not a mapping, or a pair without ``=`` or whose value is no YAML.
     """
     options: dict[str, Any] = {}
     if file is not None:
@@ -32,8 +32,18 @@ def read_options(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
         *parents, last = key.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})
-        target[last] = yaml.safe_load(value)
+            if not isinstance(target, dict):
+                text = f"--set {pair!r}: {parent} is {target!r} already, which has no options of its own"
+                raise ConfigError(text, code="option-invalid", field="--set")
+        target[last] = _read_value(pair, value)
     return options
+
+
+def _read_value(pair: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {pair!r}: the value is no YAML", code="option-invalid", field="--set") from error
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -41,7 +51,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {file}: {error.strerror}", code="config-missing", field="--config") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--config {file} is no YAML: {reason}", code="config-invalid", field="--config") from error
     if not isinstance(loaded, dict):

@@ -1,0 +1,42 @@
+"""A data job from one S3 prefix to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import s3_bucket
+from tryon import storage
+from tryon.data.annotate import AnnotateConfig, annotate_job, run_job
+from tryon.data.ingest import local_batches
+from tryon.data.shards import read_manifest, read_shard
+from tryon.data.sources.base import open_source
+from tryon.engines.dataset import ShardReport
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    with s3_bucket("annotate-test") as uri:
+        yield uri
+
+
+def test_photos_are_annotated_from_s3_to_s3(bucket: str, photo_files: tuple[Path, Path]) -> None:
+    photo = photo_files[0].read_bytes()
+    storage.write_bytes(f"{bucket}/in/deep/person.png", photo)
+    storage.write_bytes(f"{bucket}/in/broken.png", photo[:300])
+    out = f"{bucket}/out/data"
+    reports: list[ShardReport] = []
+    for _ in range(2):
+        source = open_source(f"{bucket}/in")
+        job = annotate_job(source, AnnotateConfig(size=(128, 96)), f"{bucket}/in")
+        manifest = run_job(job, out, num_actors=0, on_report=lambda report, _: reports.append(report))
+    assert [report.reused for report in reports] == [False, True]
+    assert reports[0].sha256 == reports[1].sha256
+    assert read_manifest(out) == manifest
+    assert (manifest.rows, manifest.quarantined) == (1, 1)
+    assert read_shard(f"{out}/shard-00000.parquet", ("id",)) == {"id": ["deep/person.png"]}
+    assert storage.exists(f"{out}/_quarantine/shard-00000.parquet")
+    batch = next(local_batches(out, manifest, ("id", "agnostic"), (64, 48), "train", 0.0, 1, None))
+    assert batch["agnostic"][0].shape == (64, 48, 3)

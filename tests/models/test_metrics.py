@@ -1,0 +1,56 @@
+"""Image metrics: the ends of their scales, and an order that noise sets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tryon.data.simulator import simulate
+from tryon.models.metrics import MS_SSIM_MIN_SIDE, paired_metrics
+
+PERSON = simulate(0, 0, 192, 176)["person"]
+
+
+def noisy(levels: float) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    noise = np.random.default_rng(0).normal(0, levels, PERSON.shape)
+    return np.clip(PERSON + noise, 0, 255).astype(np.uint8)
+
+
+def test_equal_images() -> None:
+    figures = paired_metrics([PERSON], [PERSON])
+    assert figures["ssim"] == [pytest.approx(1, abs=1e-6)]
+    assert figures["ms_ssim"] == [pytest.approx(1, abs=1e-6)]
+    assert figures["psnr"][0] > 60
+
+
+def test_more_noise_is_worse_in_every_metric() -> None:
+    images = [noisy(levels) for levels in (2, 8, 30, 90)]
+    figures = paired_metrics(images, [PERSON] * 4)
+    assert set(figures) == {"ssim", "ms_ssim", "psnr"}
+    for values in figures.values():
+        assert all(a > b for a, b in pairwise(values))
+
+
+def test_psnr_of_a_constant_difference() -> None:
+    image = np.full((32, 32, 3), 100, np.uint8)
+    assert paired_metrics([image + np.uint8(10)], [image])["psnr"][0] == pytest.approx(20 * np.log10(25.5), abs=1e-3)
+
+
+def test_small_images_have_no_ms_ssim() -> None:
+    small = PERSON[: MS_SSIM_MIN_SIDE - 1]
+    assert "ms_ssim" not in paired_metrics([small], [small])
+    assert "ms_ssim" in paired_metrics([PERSON[:MS_SSIM_MIN_SIDE]], [PERSON[:MS_SSIM_MIN_SIDE]])
+
+
+def test_a_figure_does_not_depend_on_its_neighbours() -> None:
+    alone = paired_metrics([noisy(8)], [PERSON])["ssim"][0]
+    assert paired_metrics([PERSON, noisy(8)], [PERSON, PERSON])["ssim"][1] == pytest.approx(alone, abs=1e-7)
+
+
+def test_sizes_must_agree() -> None:
+    with pytest.raises(ValueError, match="must have one size"):
+        paired_metrics([PERSON], [PERSON[:-1]])
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        paired_metrics([PERSON], [])
