@@ -57,7 +57,7 @@ def test_metrics_file_says_what_was_measured(done: tuple[Evaluation, Path], smal
     assert (written["samples"], written["quarantined"]) == (40, 0)
     protocol = written["protocol"]
     assert (protocol["data"], protocol["bundle"], protocol["pairing"]) == (small_data, small_bundle, "paired")
-    assert protocol["network_sizes"] == dict.fromkeys(("warp", "synthesis", "refinement"), [128, 96])
+    assert protocol["network_sizes"] == {role: [128, 96] for role in ("warp", "synthesis", "refinement")}
 
 
 def test_report_holds_pictures_and_numbers(done: tuple[Evaluation, Path]) -> None:

@@ -13,7 +13,8 @@ from tryon.training.options import read_options
 def test_pairs_are_read_as_yaml() -> None:
     pairs = ["steps=20", "size=[64, 48]", "bf16=false", "recipe=gmm", "learning_rate=0.5", "network={}", "note=a=b"]
     assert read_options(None, pairs) == {
-        "steps": 20, "size": [64, 48], "bf16": False, "recipe": "gmm", "learning_rate": 0.5, "network": {}, "note": "a=b",
+        "steps": 20, "size": [64, 48], "bf16": False, "recipe": "gmm", "learning_rate": 0.5, "network": {},
+        "note": "a=b",
     }  # fmt: skip
     assert read_options(None, []) == {}
 

@@ -21,7 +21,7 @@ def checked(data: str, out: Path, recipe: str = "gmm", **changes: Any) -> RunSpe
 
 
 def test_unknown_recipes_are_answered_with_the_nearest(small_data: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown recipe 'gmn'.*did you mean 'gmm'") as caught:
+    with pytest.raises(ConfigError, match=r"unknown recipe 'gmn'.*did you mean 'gmm'") as caught:
         checked(small_data, tmp_path, "gmn")
     assert caught.value.code == "recipe-unknown"
 
@@ -49,7 +49,7 @@ def test_a_recipe_that_builds_on_another_network_says_so(small_data: str, tmp_pa
 
 
 def test_data_faults_are_named(small_data: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere.*does not exist"):
+    with pytest.raises(DataError, match=r"nowhere.*does not exist"):
         checked(str(tmp_path / "nowhere"), tmp_path)
     raw = small_data.replace("annotated", "raw")
     with pytest.raises(DataError, match=r"lacks agnostic, agnostic_mask; `tryon data annotate") as caught:
