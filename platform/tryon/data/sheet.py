@@ -49,14 +49,19 @@ def write_sheet(data: str, out: str, *, num: int = 48, height: int = 192) -> int
 
 
 def _tile(batch: Batch, i: int, height: int) -> UInt8:
-    views = {
-        "person": lambda: draw_pose(batch["person"][i], batch["pose"][i]),
-        "parse": lambda: overlay_parse(batch["person"][i], batch["parse"][i]),
-        "agnostic": lambda: batch["agnostic"][i],
-        "garment": lambda: outline(batch["garment"][i], batch["garment_mask"][i]),
-    }
-    shown = [views[name]() for name in COLUMNS if name in batch and batch[name][i] is not None]
-    return np.hstack([resize(view, height, round(height * view.shape[1] / view.shape[0])) for view in shown])
+    views = [_view(name, batch, i) for name in COLUMNS if name in batch and batch[name][i] is not None]
+    return np.hstack([resize(view, height, round(height * view.shape[1] / view.shape[0])) for view in views])
+
+
+def _view(name: str, batch: Batch, i: int) -> UInt8:
+    image: UInt8 = batch[name][i]
+    if name == "person":
+        return draw_pose(image, batch["pose"][i] if "pose" in batch else None)
+    if name == "parse":
+        return overlay_parse(batch["person"][i], image)
+    if name == "garment":
+        return outline(image, batch["garment_mask"][i] if "garment_mask" in batch else None)
+    return image
 
 
 def draw_pose(image: UInt8, pose: npt.NDArray[np.float32] | None) -> UInt8:

@@ -25,7 +25,7 @@ SPARE_CPUS = 2
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[bool]:
+def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
     """Joins the cluster that is named, or starts one on this machine and ends it afterwards.
 
     Inside a session that is already running nothing is started and nothing is ended.
@@ -33,14 +33,11 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     Args:
         address: of a cluster; None takes ``RAY_ADDRESS`` from the environment, else starts a local one.
         num_cpus: logical CPUs of a local cluster; None: the machine's and two to spare for readers.
-
-    Yields:
-        True if every process of the cluster ends with the session.
     """
     import ray
 
     if ray.is_initialized():
-        yield False
+        yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     local: dict[str, Any] = {}
@@ -52,7 +49,7 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     _quiet_loggers()
     try:
-        yield address == "local"
+        yield
     finally:
         ray.shutdown()
 
@@ -86,6 +83,27 @@ def _quiet_loggers() -> None:
 
     for name in ("ray.data", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    _drop_pool_warning()
+
+
+def _drop_pool_warning() -> None:
+    """Keeps one warning of the raylet off the terminal; all its others still come through.
+
+    "8 PYTHON worker processes have been started ... 4x the maximum" is told on a 2-core machine by any training run,
+    because Ray Train alone has five actors. Ray has no setting for it, so its printer is replaced.
+    """
+    from ray._private import worker
+
+    printer = worker.print_to_stdstream
+    if getattr(printer, "drops_pool_warning", False):
+        return
+
+    def show(data: dict[str, Any], ignore_prefix: bool) -> None:
+        if not any("worker processes have been started" in str(line) for line in data.get("lines", ())):
+            printer(data, ignore_prefix)
+
+    show.drops_pool_warning = True  # type: ignore[attr-defined]
+    worker.print_to_stdstream = show
 
 
 def physical_cpus() -> int:

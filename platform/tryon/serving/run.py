@@ -51,7 +51,7 @@ def read_serve_file(path: Path) -> ServeFile:
 
 @contextlib.contextmanager
 def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
-    """Starts Ray (unless it runs) and the service, gives its base URL, ends both.
+    """Starts Ray (unless it runs) and the service, gives its base URL, and ends what it started.
 
     Args:
         config: of the service.
@@ -67,7 +67,7 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
 
     plan_groups(config, GIVEN, WANTED)
     _check_port(host, port)
-    with ray_session() as ray_ends_too:
+    with ray_session():
         from ray import serve
 
         quiet = {"log_level": "ERROR", "enable_access_log": False}
@@ -76,21 +76,8 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
             serve.run(build(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
             yield f"http://{host}:{port}"
         finally:
-            _stop(ray_ends_too)
-
-
-def _stop(ray_ends_too: bool) -> None:
-    """Drains the application and ends Serve.
-
-    Where Ray ends next, Serve's own processes are left to it: `serve.shutdown` kills the controller it is talking to,
-    and Ray tells that on the terminal as a failed task.
-    """
-    from ray import serve
-
-    if ray_ends_too:
-        serve.delete(APP_NAME)
-    else:
-        serve.shutdown()
+            # Not `serve.shutdown`: on a cluster it would end others' applications, and a local Ray ends all by itself.
+            serve.delete(APP_NAME)
 
 
 def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int | None) -> None:

@@ -71,7 +71,7 @@ class VitonHdSource:
     def _read_pair(self, person: str, garment: str) -> Row:
         row_id = _stem(person) if person == garment else f"{_stem(person)}+{_stem(garment)}"
         try:
-            row = {
+            row: Row = {
                 "id": row_id,
                 "category": "upper",
                 "person_file": storage.read_bytes(self._path("image", person)),
@@ -127,9 +127,9 @@ def _read_pairs(split: str, pairing: Pairing) -> list[tuple[str, str]]:
         path = storage.join(folder, f"{name}_{suffix}.txt")
         if storage.exists(path):
             lines = storage.read_bytes(path).decode().splitlines()
-            pairs = [tuple(line.split()[:2]) for line in lines if len(line.split()) >= 2]
+            pairs = [line.split()[:2] for line in lines if len(line.split()) >= 2]
             # The official list is of unpaired couples; the paired setting takes each person with its own garment.
-            return [(p, p if pairing == "paired" else g) for p, g in pairs]  # type: ignore[misc]
+            return [(p, p if pairing == "paired" else g) for p, g in pairs]
     if pairing == "unpaired":
         return []
     garments = {path.rsplit("/", 1)[-1] for path in storage.list_files(storage.join(split, "cloth"))}
