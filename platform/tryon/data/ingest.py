@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,9 @@ MATERIALIZE_BYTES = 4_000_000_000  # decoded sets up to this size are kept in th
 
 def in_split(row_id: str, split: Split, val_fraction: float) -> bool:
     """Which side of the split an id is on; the same on every machine and in every run."""
-    held_out = zlib.crc32(row_id.encode()) / 2**32 < val_fraction
+    # Not a CRC: on ids that count upwards its share strays (0.446 held out where 0.5 was asked, over 2,000).
+    digest = hashlib.sha256(row_id.encode()).digest()
+    held_out = int.from_bytes(digest[:8], "big") / 2**64 < val_fraction
     return held_out == (split == "val")
 
 

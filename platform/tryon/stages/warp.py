@@ -8,42 +8,29 @@ from typing import Any
 import torch
 
 from tryon.errors import SampleError
-from tryon.models.bundle import load_bundle, place
-from tryon.models.device import autocast, pick_device
+from tryon.models.device import autocast
 from tryon.models.gmm import Gmm, apply_grid
 from tryon.models.tensors import (
     CONDITION_READS,
-    condition,
-    images_to_tensor,
-    masks_to_tensor,
     tensor_to_alpha,
     tensor_to_images,
 )
 from tryon.models.tps import tps_grid
 from tryon.sample import Row
-from tryon.stages.base import Stage
+from tryon.stages.network import NetworkStage
 
 
-class Warp(Stage):
+class Warp(NetworkStage):
     """Predicts the warp at the network's size and samples the garment once, at its own size."""
 
     name = "warp"
+    role = "warp"
     reads = CONDITION_READS
     adds = ("warped_garment", "warped_mask")
 
-    def __init__(self, bundle: str) -> None:
-        """Loads the warp network of a bundle (URI).
-
-        Raises:
-            BundleError: no such bundle, or it has no warp network.
-        """
-        network, self._size = load_bundle(bundle).network("warp")
-        self._device = pick_device()
-        self._network = place(network, self._device)
-
     @torch.inference_mode()
     def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
-        inputs = {name: value.to(self._device) for name, value in condition(batch, self._size).items()}
+        inputs = self._condition(batch)
         assert isinstance(self._network, Gmm)
         with autocast(self._device):
             sources = self._network(inputs)
@@ -51,7 +38,7 @@ class Warp(Stage):
 
     def _warp_one(self, batch: Mapping[str, list[Any]], i: int, sources_1k2: torch.Tensor) -> Row:
         size = batch["agnostic"][i].shape[:2]
-        garment = images_to_tensor([batch["garment"][i]], size).to(self._device)
-        mask = masks_to_tensor([batch["garment_mask"][i]], size).to(self._device)
+        garment = self._images([batch["garment"][i]], size)
+        mask = self._masks([batch["garment_mask"][i]], size)
         warped, warped_mask, _ = apply_grid(garment, mask, tps_grid(sources_1k2, *size))
         return {"warped_garment": tensor_to_images(warped)[0], "warped_mask": tensor_to_alpha(warped_mask)[0]}

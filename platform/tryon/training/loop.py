@@ -102,7 +102,7 @@ def train(
             at the end.
 
     Returns:
-        The last validation figures.
+        The last validation figures; measured anew if the state was finished already.
 
     Raises:
         FloatingPointError: the loss is not finite for three steps in a row.
@@ -128,7 +128,7 @@ def train(
         if save or state.step % config.report_every == 0:
             line = {"step": float(state.step), "lr": learning_rate(config, state.step), **meter.flush(), **figures}
             on_report(line, state if save else None)
-    return figures
+    return figures or validate(recipe, state.network, val_batches(), device, config)
 
 
 def _step(

@@ -167,8 +167,8 @@ def _run_in_process(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, 
             storage.write_bytes(path, dump_checkpoint(checkpoint))
         on_metrics(metrics)
 
-    train(recipe, state, config, batches, val_batches, device, on_report)
-    return state.network.state_dict(), validation_figures(last)
+    figures = train(recipe, state, config, batches, val_batches, device, on_report)
+    return state.network.state_dict(), validation_figures({**last, **figures})
 
 
 def place_networks(recipe: Recipe, device: torch.device) -> None:
