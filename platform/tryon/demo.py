@@ -29,7 +29,7 @@ SIZE = (256, 192)
 NUM_TRAIN, NUM_TEST = 480, 48
 TRAIN_SEED, TEST_SEED, SHOW_SEED = 1, 2, 3
 SHOW_SIZE = (1024, 768)
-STEPS = {"gmm": 200, "tom": 200, "scm": 60}
+STEPS = {"gmm": 160, "tom": 160, "scm": 50}
 HTTP_TIMEOUT_S = 180
 
 
