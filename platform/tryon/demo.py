@@ -26,10 +26,10 @@ from tryon.serving.run import free_port, running_service
 from tryon.show import console, evaluate_shown, run_job_shown, train_shown
 
 SIZE = (256, 192)
-NUM_TRAIN, NUM_TEST = 480, 48
+NUM_TRAIN, NUM_TEST = 416, 48
 TRAIN_SEED, TEST_SEED, SHOW_SEED = 1, 2, 3
 SHOW_SIZE = (1024, 768)
-STEPS = {"gmm": 160, "tom": 160, "scm": 50}
+STEPS = {"gmm": 140, "tom": 130, "scm": 40}
 HTTP_TIMEOUT_S = 180
 
 
