@@ -40,6 +40,8 @@ def run_on_ray(spec: RunSpec, on_metrics: OnMetrics) -> tuple[Mapping[str, Any],
         board = _Board(on_metrics)
         try:
             result = _trainer(spec, board.actor).fit()
+        except SystemExit as end:  # how Ray Train ends the driver on Ctrl-C, after it has aborted the run
+            raise KeyboardInterrupt from end
         except WorkerGroupError as error:
             raise _user_fault(error.worker_failures.values()) or error from error
         finally:
