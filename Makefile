@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	@printf "Installing the locked packages into $(VENV), 2 to 4 minutes the first time "
 	@(while sleep 5; do printf .; done) & dots=$$!; trap 'kill $$dots 2>/dev/null' EXIT INT TERM; \
-		$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -r requirements.lock && \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock && \
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable . && echo ' done'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || \
 		{ echo 'OpenCV needs two system libraries: apt-get install libgl1 libglib2.0-0' >&2; exit 1; }
