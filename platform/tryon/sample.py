@@ -14,7 +14,9 @@ Field kinds, and how a row of each looks in memory and on disk:
 | mask      | uint8 (H, W), values {0, 1}          | binary, 8-bit PNG with 0 and 255                |
 | alpha     | uint8 (H, W), 0..255 = 0..1          | binary, 8-bit PNG                               |
 | labels    | uint8 (H, W), values 0..17           | binary, palette PNG                             |
+| iuv       | uint8 (H, W, 3): part 0..24, U, V    | binary, PNG                                     |
 | keypoints | float32 (25, 3): x px, y px, conf.   | list<float> of 75                               |
+| landmarks | float32 (33, 4): x, y, z m, visib.   | list<float> of 132                              |
 | flow      | float32 (H, W, 2): dx px, dy px      | binary, 16-bit PNG in KITTI's flow encoding     |
 | vector    | float32 (N,)                         | list<float>                                     |
 """
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 Batch: TypeAlias = dict[str, Any]
 Row: TypeAlias = dict[str, Any]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GREY = 128  # the value the agnostic image is painted with
 
 
@@ -48,7 +50,9 @@ class Kind(Enum):
     MASK = "mask"
     ALPHA = "alpha"
     LABELS = "labels"
+    IUV = "iuv"
     KEYPOINTS = "keypoints"
+    LANDMARKS = "landmarks"
     FLOW = "flow"
     VECTOR = "vector"
 
@@ -69,6 +73,14 @@ def _table(*fields: Field) -> Mapping[str, Field]:
 FIELDS: Mapping[str, Field] = _table(
     Field("id", Kind.TEXT, "unique within the data set"),
     Field("category", Kind.TEXT, "garment category: upper, lower or dress"),
+    Field("split", Kind.TEXT, "null, or train, val or test where the source or `tryon data split` says so"),
+    Field("person_id", Kind.TEXT, "null, or who is in the person photo, as the source names them"),
+    Field("garment_id", Kind.TEXT, "null, or which product the garment is, as the source names it"),
+    Field("person_uri", Kind.TEXT, "null, or where the person photo was read"),
+    Field("garment_uri", Kind.TEXT, "null, or where the garment photo was read"),
+    Field("metadata", Kind.TEXT, "null, or a JSON object of what else the source told"),
+    Field("photo_file", Kind.FILE, "photo of which nobody has said whether it shows a person or a garment"),
+    Field("photo_kind", Kind.TEXT, "null, or what sorting found `photo_file` to be: person or garment"),
     Field("person_file", Kind.FILE, "person photo as it was given"),
     Field("garment_file", Kind.FILE, "garment photo as it was given"),
     Field("person_photo", Kind.IMAGE, "decoded person photo at its own size"),
@@ -79,12 +91,20 @@ FIELDS: Mapping[str, Field] = _table(
     Field("garment", Kind.IMAGE, "garment photo at the working size"),
     Field("person_placement", Kind.VECTOR, "x, y, width, height px of the photo inside `person`"),
     Field("pose", Kind.KEYPOINTS, "BODY_25 keypoints of the person"),
+    Field("pose_world", Kind.LANDMARKS, "MediaPipe's 33 world landmarks: metres from the middle of the hips"),
     Field("person_mask", Kind.MASK, "1 on the person"),
     Field("parse", Kind.LABELS, "human parsing, 18 ATR classes"),
+    Field("lip_parse", Kind.LABELS, "null, or the parse as imported, in LIP's 20 classes"),
     Field("garment_mask", Kind.MASK, "1 where the garment photo shows the garment"),
-    Field("dense", Kind.IMAGE, "DensePose-style IUV map"),
+    Field("dense", Kind.IUV, "DensePose-style map: body part 0..24, U and V 0..255 in the part's own chart"),
+    Field("densepose_image", Kind.IMAGE, "null, or VITON-HD's drawing of a DensePose result, as imported"),
     Field("agnostic", Kind.IMAGE, "person with the garment and the arms painted grey 128"),
     Field("agnostic_mask", Kind.MASK, "1 where something must be generated"),
+    Field("quality", Kind.TEXT, "JSON object: each check's score"),
+    Field("person_hash", Kind.TEXT, "perceptual hash of the person photo, 16 hex digits"),
+    Field("garment_hash", Kind.TEXT, "perceptual hash of the garment photo, 16 hex digits"),
+    Field("person_digest", Kind.TEXT, "sha256 of the person photo's pixels, its first 16 hex digits"),
+    Field("garment_digest", Kind.TEXT, "sha256 of the garment photo's pixels, its first 16 hex digits"),
     Field("warped_garment", Kind.IMAGE, "garment brought onto the body"),
     Field("warped_mask", Kind.ALPHA, "where the warped garment lies"),
     Field("tryon", Kind.IMAGE, "try-on image at the working size, refined if the bundle refines"),
@@ -96,6 +116,8 @@ FIELDS: Mapping[str, Field] = _table(
     Field("true_mask", Kind.MASK, "1 where the worn garment is visible"),
     Field("true_amodal_mask", Kind.MASK, "1 where the worn garment lies, seen or occluded"),
     Field("unoccluded_person", Kind.IMAGE, "same figure without the garment: skin and base layer"),
+    Field("generated", Kind.IMAGE, "try-on image with faults, for SCM to correct towards `person`"),
+    Field("generated_by", Kind.TEXT, "where `generated` comes from: a bundle, or the fault made on purpose"),
     Field("error_code", Kind.TEXT, "null, or why the sample cannot be used, as a short code"),
     Field("error", Kind.TEXT, "null, or why the sample cannot be used, in a sentence"),
     Field("error_stage", Kind.TEXT, "null, or the stage that found the error"),
@@ -171,6 +193,7 @@ class Joint(IntEnum):
 
 
 NUM_JOINTS = len(Joint)
+NUM_LANDMARKS = 33
 CATEGORIES = ("upper", "lower", "dress")
 
 
@@ -182,7 +205,7 @@ def arrow_type(kind: Kind) -> pa.DataType:
         return pa.string()
     if kind is Kind.NUMBER:
         return pa.float64()
-    if kind in (Kind.KEYPOINTS, Kind.VECTOR):
+    if kind in (Kind.KEYPOINTS, Kind.LANDMARKS, Kind.VECTOR):
         return pa.list_(pa.float32())
     return pa.binary()
 

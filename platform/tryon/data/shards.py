@@ -185,7 +185,7 @@ def _resize_value(row: Row, name: str, value: Any, size: tuple[int, int]) -> Any
     kind = FIELDS[name].kind
     if kind in (Kind.IMAGE, Kind.ALPHA):
         return resize(value, *size)
-    if kind in (Kind.MASK, Kind.LABELS):
+    if kind in (Kind.MASK, Kind.LABELS, Kind.IUV):
         return resize(value, *size, nearest=True)
     if kind in (Kind.KEYPOINTS, Kind.FLOW):
         height, width = _own_size(row)

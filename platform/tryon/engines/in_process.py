@@ -129,5 +129,5 @@ def live_fields(groups: Sequence[Sequence[StageSpec]], wanted: Iterable[str]) ->
         for spec in reversed(group):
             cls = stage_class(spec.name)
             need -= set(cls.adds) - set(cls.reads)
-            need |= set(cls.reads)
+            need |= {*cls.reads, *cls.optional}
     return keep[::-1]

@@ -20,12 +20,16 @@ class Stage(ABC):
 
     Attributes:
         name: the stage's word in configuration, error rows and metrics.
+        version: goes up when the same input gives another output; data sets record it.
         reads: fields that must be in the batch.
+        optional: fields it looks at where the batch has them; None where it has not.
         adds: fields that are in the batch afterwards (a field named in both is replaced).
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, batch: Batch, *, fill_missing: bool = False) -> Batch:
@@ -48,7 +52,9 @@ class Stage(ABC):
         if fill_missing:
             todo = [i for i in todo if self._is_wanted(batch, old, i)]
         if todo:
-            made = self.run({name: [batch[name][i] for i in todo] for name in self.reads}, len(todo))
+            columns = {name: batch[name] for name in self.reads}
+            columns |= {name: batch.get(name, empty) for name in self.optional}
+            made = self.run({name: [column[i] for i in todo] for name, column in columns.items()}, len(todo))
             for row, i in zip(made, todo, strict=True):
                 if isinstance(row, SampleError):
                     errors["error_code"][i] = row.code
@@ -69,7 +75,7 @@ class Stage(ABC):
         """Processes rows that are all in order.
 
         Args:
-            batch: the `reads` columns as lists of length `num`.
+            batch: the `reads` and `optional` columns as lists of length `num`.
             num: rows in the batch, at least 1.
 
         Returns:
@@ -84,14 +90,14 @@ class RowStage(Stage):
         rows: list[Row | SampleError] = []
         for i in range(num):
             try:
-                rows.append(self.process({name: batch[name][i] for name in self.reads}))
+                rows.append(self.process({name: column[i] for name, column in batch.items()}))
             except SampleError as error:
                 rows.append(error)
         return rows
 
     @abstractmethod
     def process(self, row: Row) -> Row:
-        """Turns one row of `reads` into one row of `adds`.
+        """Turns one row of `reads` and `optional` into one row of `adds`.
 
         Raises:
             SampleError: this row cannot be used; the message is one sentence that says why.
