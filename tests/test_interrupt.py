@@ -74,6 +74,11 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.2)
 
 
+def _heed_sigint() -> None:
+    """A shell ignores SIGINT in what it starts in the background, and children of the tests would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def session(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a command in a session of its own, output to a file; whatever it leaves is killed at the end."""
@@ -83,6 +88,7 @@ def session(command: list[str], log: Path, env: dict[str, str] | None = None) ->
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_sigint,
             cwd=ROOT,
             env={**os.environ, **(env or {})},
         )
