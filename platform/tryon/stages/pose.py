@@ -1,9 +1,8 @@
-"""Pose stage: MediaPipe landmarks as BODY_25 keypoints, and the person's mask."""
+"""Pose stage: MediaPipe landmarks as BODY_25 keypoints and in metres, and the person's mask."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import functools
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from tryon.errors import SampleError
 from tryon.sample import NUM_JOINTS, Joint, Row
+from tryon.stages._mediapipe import Solver
 from tryon.stages.base import RowStage
 
 UInt8 = npt.NDArray[np.uint8]
@@ -35,68 +35,80 @@ PAD_SHARE = 0.25
 
 
 class Pose(RowStage):
-    """Finds the person's joints and mask.
+    """Finds the person's joints, in the photo and in space, and mask.
 
     Args:
         min_confidence: MediaPipe's detection threshold, 0..1.
 
-    Reads ``person``; adds ``pose`` (a joint outside the frame keeps its extrapolated place with confidence 0)
-    and ``person_mask``. Rows in which nobody is found end with the code ``"no-person"``.
+    Reads ``person``; adds ``pose`` (a joint outside the frame keeps its extrapolated place with confidence 0),
+    ``pose_world`` and ``person_mask``. Rows in which nobody is found end with the code ``"no-person"``, unless they
+    bring both ``pose`` and ``person_mask``: a drawn figure need not look real, and has no ``pose_world`` then.
     """
 
     name: ClassVar[str] = "pose"
+    version: ClassVar[int] = 2
     reads = ("person",)
-    adds = ("pose", "person_mask")
+    optional = ("pose", "person_mask")
+    adds = ("pose", "pose_world", "person_mask")
 
     def __init__(self, min_confidence: float = 0.5) -> None:
-        self._min_confidence = min_confidence
-        self._solver: Any = None
-        self._spoke = False  # MediaPipe logs up to its first detection, then never again
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_solver": None, "_spoke": False}
+        self._solver = Solver(functools.partial(_make, min_confidence), _found)
 
     def process(self, row: Row) -> Row:
-        """Adds the keypoints and mask of the most prominent person.
+        """Adds the keypoints, landmarks and mask of the most prominent person.
 
         Raises:
             SampleError: no person was found.
         """
-        person: UInt8 = row["person"]
-        grey = cv2.cvtColor(_fit(person, MIN_WORK_PX // 2), cv2.COLOR_RGB2GRAY)
-        low, high = np.percentile(grey, (1, 99))
-        if high - low < FLAT_RANGE:
-            raise _nobody()
-        work = _fit(person, WORK_PX)
-        for image, pad_x, pad_y in _attempts(work):
-            found = self._detect(image)
-            if found is None:
-                continue
-            landmarks, mask = found
-            size = np.array([image.shape[1], image.shape[0]], dtype=np.float32)
-            landmarks[:, :2] = landmarks[:, :2] * size - np.array([pad_x, pad_y], dtype=np.float32)
-            mask = mask[pad_y : pad_y + work.shape[0], pad_x : pad_x + work.shape[1]]
-            if (mask > 0.5).mean() < MIN_PERSON_SHARE:
-                continue
-            scale = np.array([person.shape[1] / work.shape[1], person.shape[0] / work.shape[0]], dtype=np.float32)
-            landmarks[:, :2] *= scale
-            return {
-                "pose": body_25(landmarks, person.shape[0], person.shape[1]),
-                "person_mask": _refine(mask, work, person.shape[0], person.shape[1]),
-            }
-        raise _nobody()
+        brought = row.get("pose") is not None and row.get("person_mask") is not None
+        found = self._find(row["person"], patient=not brought)
+        if found is not None:
+            return found
+        if brought:
+            return {"pose": row["pose"], "pose_world": None, "person_mask": row["person_mask"]}
+        raise SampleError("no person was found in the person photo", code="no-person", field="person")
 
-    def _detect(self, image: UInt8) -> tuple[Float32, Float32] | None:
-        """Landmarks (33, 3): x and y as shares of the image, visibility; and the soft mask (H, W)."""
-        if self._solver is None:
-            self._solver = _make_solver(self._min_confidence)
-        with contextlib.nullcontext() if self._spoke else _quiet_stderr():
-            result = self._solver.process(np.ascontiguousarray(image))
-        self._spoke = self._spoke or result.pose_landmarks is not None
-        if result.pose_landmarks is None or result.segmentation_mask is None:
+    def _find(self, person: UInt8, *, patient: bool) -> Row | None:
+        """What the stage adds, or None; patience also tries the photo padded and brightened."""
+        if is_flat(person):
             return None
-        marks = [(p.x, p.y, p.visibility) for p in result.pose_landmarks.landmark]
-        return np.array(marks, dtype=np.float32), np.asarray(result.segmentation_mask, dtype=np.float32)
+        work = fit(person, WORK_PX)
+        for image, pad_x, pad_y in _attempts(work):
+            result = self._solver(image)
+            if _found(result) and result.segmentation_mask is not None:
+                soft = np.asarray(result.segmentation_mask, dtype=np.float32)
+                mask = soft[pad_y : pad_y + work.shape[0], pad_x : pad_x + work.shape[1]]
+                if (mask > 0.5).mean() >= MIN_PERSON_SHARE:
+                    landmarks = _landmarks(result, image, pad_x, pad_y)
+                    landmarks[:, :2] *= person.shape[1] / work.shape[1], person.shape[0] / work.shape[0]
+                    return {
+                        "pose": body_25(landmarks, person.shape[0], person.shape[1]),
+                        "pose_world": _world(result),
+                        "person_mask": _refine(mask, work, person.shape[0], person.shape[1]),
+                    }
+            if not patient:
+                break
+        return None
+
+
+def is_flat(image: UInt8) -> bool:
+    """Whether an RGB uint8 (H, W, 3) image shows nothing at all."""
+    grey = cv2.cvtColor(fit(image, MIN_WORK_PX // 2), cv2.COLOR_RGB2GRAY)
+    low, high = np.percentile(grey, (1, 99))
+    return bool(high - low < FLAT_RANGE)
+
+
+def _landmarks(result: Any, image: UInt8, pad_x: int, pad_y: int) -> Float32:
+    """Float32 (33, 3): x px, y px in the image without its padding, visibility."""
+    marks = np.array([(p.x, p.y, p.visibility) for p in result.pose_landmarks.landmark], dtype=np.float32)
+    marks[:, 0] = marks[:, 0] * image.shape[1] - pad_x
+    marks[:, 1] = marks[:, 1] * image.shape[0] - pad_y
+    return marks
+
+
+def _world(result: Any) -> Float32:
+    """Float32 (33, 4): x, y, z metres from the middle of the hips (x to the viewer's right, y down), visibility."""
+    return np.array([(p.x, p.y, p.z, p.visibility) for p in result.pose_world_landmarks.landmark], dtype=np.float32)
 
 
 def body_25(landmarks: Float32, height: int, width: int) -> Float32:
@@ -124,11 +136,7 @@ def body_25(landmarks: Float32, height: int, width: int) -> Float32:
     return pose
 
 
-def _nobody() -> SampleError:
-    return SampleError("no person was found in the person photo", code="no-person", field="person")
-
-
-def _fit(image: UInt8, longest_px: int) -> UInt8:
+def fit(image: UInt8, longest_px: int) -> UInt8:
     """Scales the longest side to at most `longest_px`, and up to `MIN_WORK_PX` when smaller than that."""
     side = max(image.shape[:2])
     target = min(longest_px, max(side, MIN_WORK_PX))
@@ -171,32 +179,14 @@ def _refine(mask: Float32, image: UInt8, height: int, width: int) -> UInt8:
     return np.asarray(keep[labels], dtype=np.uint8)
 
 
-def _make_solver(min_confidence: float) -> Any:
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    with _quiet_stderr():
-        import mediapipe as mp
-
-        return mp.solutions.pose.Pose(
-            static_image_mode=True,
-            model_complexity=1,
-            enable_segmentation=True,
-            min_detection_confidence=min_confidence,
-        )
+def _make(min_confidence: float, solutions: Any) -> Any:
+    return solutions.pose.Pose(
+        static_image_mode=True,
+        model_complexity=1,
+        enable_segmentation=True,
+        min_detection_confidence=min_confidence,
+    )
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 to nowhere: MediaPipe's C++ side logs there before its log level is read."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # no stderr at all
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+def _found(result: Any) -> bool:
+    return result.pose_landmarks is not None
