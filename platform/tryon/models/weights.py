@@ -1,0 +1,188 @@
+"""Where weights trained elsewhere lie: a path, ``s3://`` or the Hugging Face hub, brought to local files once.
+
+Bundles, which this package writes itself, are read by `tryon.models.bundle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tryon import storage
+from tryon.errors import BundleError, ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo
+
+CONFIGS = ("config.json", "preprocessor_config.json")
+SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+OLD_WEIGHTS = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
+FOLDER_FILES = (*CONFIGS, *SAFE_WEIGHTS, *OLD_WEIGHTS)  # what is taken of a transformers checkpoint's folder
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``TRYON_CACHE``, else ``tryon`` in the user's cache folder."""
+    named = os.environ.get("TRYON_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tryon"
+
+
+def local_file(uri: str) -> Path:
+    """A file of weights as a local one; one on ``s3://`` is downloaded once, and again when it has changed.
+
+    Raises:
+        StorageError: nothing there, a folder, or it cannot be read.
+    """
+    found = _look(uri)
+    if len(found) != 1 or found[0].path != storage.resolve(uri)[1]:
+        raise StorageError(f"{uri} is a folder, a file of weights is needed", code="uri-unreadable", field="weights")
+    return _fetch(uri, found) / found[0].base_name if _is_remote(uri) else Path(found[0].path)
+
+
+def local_folder(weights: str, revision: str | None = None) -> Path:
+    """A transformers checkpoint as a local folder.
+
+    Args:
+        weights: a folder, an ``s3://`` prefix (downloaded once, and again when it has changed) or a hub id
+            ``owner/name`` (taken from the hub's own cache, downloaded where it is not there).
+        revision: of a hub id: commit, tag or branch.
+
+    Raises:
+        StorageError: nothing there, or it cannot be read.
+        BundleError: a hub id that is not in the cache and cannot be downloaded, or no checkpoint's folder.
+        ConfigError: a revision of something that is no hub id.
+    """
+    hub = "://" not in weights and not storage.exists(weights) and HUB_ID.fullmatch(weights) is not None
+    if revision is not None and not hub:
+        text = f"revision = {revision!r} is of a hub id (owner/name), which {weights!r} is not"
+        raise ConfigError(text, code="config-invalid", field="weights")
+    if hub:
+        folder = _hub_folder(weights, revision)
+    elif _is_remote(weights):
+        folder = _fetch(weights, _look(weights))
+    else:
+        _look(weights)
+        folder = Path(storage.resolve(weights)[1])
+    missing = [name for name in CONFIGS if not (folder / name).is_file()]
+    if missing:
+        text = f"{weights} is no transformers checkpoint with an image processor: it has no {missing[0]}"
+        raise BundleError(text, code="weights-incomplete", field="weights")
+    return folder
+
+
+def digest(path: Path) -> str:
+    """Sha256 of a file's bytes, or of what matters of a checkpoint's folder: names and bytes."""
+    if path.is_file():
+        return _file_digest(path)
+    names = sorted(p.name for p in path.iterdir() if _is_wanted(p.name))
+    lines = [f"{name} {_file_digest(path / name)}" for name in names]
+    return storage.sha256("\n".join(lines).encode())
+
+
+def check_digest(path: Path, sha256: str | None, weights: str) -> None:
+    """Makes sure that weights are still those a run began with; None: whatever is there will do.
+
+    Raises:
+        BundleError: they have changed.
+    """
+    if sha256 is not None and digest(path) != sha256:
+        text = f"{weights} is not the checkpoint that this run began with (sha256 differs): give its own weights again"
+        raise BundleError(text, code="weights-changed", field="weights")
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_remote(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+def _is_wanted(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in FOLDER_FILES)
+
+
+def _look(uri: str) -> list[FileInfo]:
+    """The file itself, or the files of a folder that matter."""
+    from pyarrow import fs
+
+    filesystem, path = storage.resolve(uri)
+    try:
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.NotFound:
+            raise StorageError(f"{uri} does not exist", code="uri-missing", field="weights")
+        if info.type == fs.FileType.File:
+            return [info]
+        found = filesystem.get_file_info(fs.FileSelector(path))
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable", field="weights") from error
+    return sorted((f for f in found if f.is_file and _is_wanted(f.base_name)), key=lambda f: f.path)
+
+
+def _fetch(uri: str, files: list[FileInfo]) -> Path:
+    """The folder of the cache that holds these files; written whole, so that processes may race."""
+    state = [(f.path, f.size, f.mtime_ns) for f in files]
+    target = cache_folder() / "weights" / storage.sha256(json.dumps([uri, state]).encode())[:16]
+    if target.is_dir():
+        return target
+    made = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        _download(uri, files, made)
+        os.rename(made, target)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        if not target.is_dir():  # else another process was first
+            raise StorageError(
+                f"{uri} cannot be fetched into {target.parent}: {error}", code="uri-unreadable"
+            ) from error
+    return target
+
+
+def _download(uri: str, files: list[FileInfo], folder: Path) -> None:
+    filesystem, _ = storage.resolve(uri)
+    folder.mkdir(parents=True)
+    for file in files:
+        with filesystem.open_input_stream(file.path) as source, (folder / file.base_name).open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 22)
+
+
+def _hub_folder(name: str, revision: str | None) -> Path:
+    """The cache first: so a run neither waits for a network nor moves on to newer weights."""
+    why: Exception | None = None
+    for local in (True, False):
+        try:
+            return _snapshot(name, revision, local=local)
+        # The hub's client raises its own errors, OSError, and those of whichever HTTP library it is built on.
+        except Exception as error:  # noqa: BLE001
+            why = error
+    reason = (str(why).strip() or type(why).__name__).splitlines()[0]
+    text = (
+        f"{name!r} is no folder here, and as a hub id it is not in the cache and cannot be downloaded ({reason}); "
+        f"run `hf download {name}` where there is a network, or give a folder or s3:// prefix with "
+        f"{', '.join(CONFIGS)} and model.safetensors"
+    )
+    raise BundleError(text, code="weights-missing", field="weights") from why
+
+
+def _snapshot(name: str, revision: str | None, *, local: bool) -> Path:
+    """Files of a hub repository: pickled weights only where there are no safe ones.
+
+    Raises:
+        FileNotFoundError: the repository has no weights.
+    """
+    from huggingface_hub import snapshot_download
+
+    for weights in (SAFE_WEIGHTS, OLD_WEIGHTS):
+        wanted = [*CONFIGS, *weights]
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=local))
+        if any(fnmatch(file.name, weights[0]) for file in folder.iterdir()):
+            return folder
+    raise FileNotFoundError(f"it holds no {SAFE_WEIGHTS[0]}")
