@@ -18,18 +18,16 @@ def open_parquet(uri: str) -> Iterator[Any]:
     """A `pyarrow.parquet.ParquetFile` that reads only what is asked for: a footer costs no more than the footer.
 
     Raises:
-        DataError: the file is missing (``"shard-missing"``), or no Parquet file or a damaged one
-            (``"shard-corrupt"``); faults met while reading inside the block are named the same way.
+        DataError: no Parquet file or a damaged one (``"shard-corrupt"``); faults met while reading inside the
+            block are named the same way.
+        StorageError: the file is missing or cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    filesystem, path = storage.resolve(uri)
     try:
-        with filesystem.open_input_file(path) as file:
+        with storage.open_file(uri) as file:
             yield pq.ParquetFile(file)
-    except FileNotFoundError as error:
-        raise DataError(f"{uri} does not exist", code="shard-missing", field="--data") from error
     except (pa.ArrowException, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{uri} is damaged: {reason}", code="shard-corrupt", field="--data") from error
@@ -44,6 +42,7 @@ def iter_rows(uri: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
 
     Raises:
         DataError: see `open_parquet`.
+        StorageError: see `open_parquet`.
     """
     with open_parquet(uri) as file:
         present = file.schema_arrow.names
