@@ -165,10 +165,11 @@ def _pose_on_mask(row: Row, config: ValidateConfig) -> str | None:
 
 
 def _pose_on_parse(row: Row, config: ValidateConfig) -> str | None:
-    for joint, on in _seen(row, row["parse"] > 0, TRUNK, config).items():
-        if not on:
-            return f"the {joint.name.lower().replace('_', ' ')} lies on the parse's background"
-    return None
+    seen = _seen(row, row["parse"] > 0, TRUNK, config)
+    off = [joint.name.lower().replace("_", " ") for joint, on in seen.items() if not on]
+    if len(off) <= (1 - config.min_on_person) * len(TRUNK):
+        return None
+    return f"the {' and the '.join(off)} lie on the parse's background"
 
 
 def _polarity(field: str) -> Callable[[Row, ValidateConfig], str | None]:
