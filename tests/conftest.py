@@ -45,8 +45,10 @@ def photo_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Annotated simulator samples: 40 of 128x96, two shards."""
-    from tryon.data.annotate import AnnotateConfig, SynthConfig, annotate_job, run_job, synth_job
+    from tryon.data.annotate import AnnotateConfig, annotate_job
+    from tryon.data.job import run_job
     from tryon.data.sources.base import open_source
+    from tryon.data.synth import SynthConfig, synth_job
 
     folder = tmp_path_factory.mktemp("data")
     raw, out = str(folder / "raw"), str(folder / "annotated")

@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tryon.codec import decode_batch, decode_image, decode_value, encode_batch, encode_jpeg, encode_png, encode_value
+from tryon.codec import (
+    decode_batch,
+    decode_image,
+    decode_value,
+    encode_batch,
+    encode_jpeg,
+    encode_png,
+    encode_value,
+    original_jpeg,
+)
 from tryon.errors import DataError
+from tryon.images import decode_photo
 from tryon.sample import FIELDS, NUM_LABELS, PALETTE, Kind
 
 RNG = np.random.default_rng(3)
@@ -28,6 +38,8 @@ def value_of(kind: Kind, height: int, width: int) -> Any:
         Kind.MASK: RNG.integers(0, 2, shape, dtype=np.uint8),
         Kind.ALPHA: RNG.integers(0, 256, shape, dtype=np.uint8),
         Kind.LABELS: RNG.integers(0, NUM_LABELS, shape, dtype=np.uint8),
+        Kind.IUV: RNG.integers(0, 256, (*shape, 3), dtype=np.uint8),
+        Kind.LANDMARKS: RNG.normal(0, 1, (33, 4)).astype(np.float32),
         Kind.KEYPOINTS: RNG.normal(0, 500, (25, 3)).astype(np.float32),
         Kind.FLOW: RNG.integers(-(2**15), 2**15, (*shape, 2)).astype(np.float32) / 64,
         Kind.VECTOR: RNG.normal(0, 500, 4).astype(np.float32),
@@ -111,3 +123,40 @@ def test_batches_take_the_named_columns_and_keep_rows_in_order() -> None:
     assert again["id"] == ["a", "b", "c"]
     assert again["person_mask"][1] is None
     assert np.array_equal(again["person_mask"][2], masks[2])
+
+
+def test_a_photo_at_its_own_size_is_kept_as_its_jpeg_less_its_metadata() -> None:
+    pixels = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    plain = encode_jpeg(pixels, 80)
+    decoded = decode_photo(plain, "photo").pixels
+    assert original_jpeg(plain, decoded) == plain
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", exif=exif, comment=b"secret", quality=80)
+    told = buffer.getvalue()
+    kept = original_jpeg(told, decode_photo(told, "photo").pixels)
+    assert b"at home" in told
+    assert kept is not None
+    assert b"at home" not in kept
+    assert b"secret" not in kept
+    assert np.array_equal(decode_value("person", kept), decode_photo(told, "photo").pixels)
+
+
+def test_a_file_that_is_not_the_image_is_not_kept_for_it() -> None:
+    pixels = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    file = encode_jpeg(pixels, 80)
+    assert original_jpeg(file, pixels) is None  # other pixels
+    assert original_jpeg(file, decode_image(file)[:20]) is None  # another size
+    assert original_jpeg(encode_png(pixels), pixels) is None
+    assert original_jpeg(file[:300], decode_image(file)) is None
+
+
+@pytest.mark.parametrize(("notices", "kept"), [("", True), ("photo: EXIF orientation 6 was applied", False)])
+def test_a_batch_keeps_the_file_unless_it_was_converted(notices: str, kept: bool) -> None:
+    file = encode_jpeg(RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8), 80)
+    person = decode_image(file)
+    batch = {"person": [person], "person_file": [file], "person_notices": [notices]}
+    coded = encode_batch(batch, ("person",))["person"][0]
+    assert (coded == file) is kept
+    assert np.array_equal(decode_image(coded), person)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tryon.config import ImageLimits, StageSpec, parse_config, parse_size
-from tryon.data.annotate import SynthConfig
+from tryon.data.synth import SynthConfig
 from tryon.errors import ConfigError, ImageError, TryonError
 from tryon.training.config import TrainConfig
 

@@ -118,7 +118,7 @@ def data_synth(
     Example: tryon data synth --out data/sim --num 1000 --size 256x192 --seed 1
     """
     from tryon.config import parse_config, parse_size
-    from tryon.data.annotate import SynthConfig, synth_job
+    from tryon.data.synth import SynthConfig, synth_job
     from tryon.show import run_job_shown
 
     config = parse_config(SynthConfig, {"num": num, "size": parse_size(size), "seed": seed}, "synth")

@@ -14,7 +14,8 @@ from rich.panel import Panel
 
 from tryon import storage
 from tryon.codec import decode_image, encode_png
-from tryon.data.annotate import AnnotateConfig, SynthConfig, annotate_job, synth_job
+from tryon.data.annotate import AnnotateConfig, annotate_job
+from tryon.data.synth import SynthConfig, synth_job
 from tryon.data.simulator import render, sample_figure, sample_garment, sample_scene
 from tryon.data.sources.base import open_source
 from tryon.engines.cluster import ray_session

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tryon.data.annotate import Job, run_job
+from tryon.data.job import Job, run_job
 from tryon.data.shards import Manifest
 from tryon.engines.cluster import ray_session
 from tryon.engines.dataset import ShardReport
@@ -39,14 +39,17 @@ class Bar:
         )  # fmt: skip
         self._task = self._progress.add_task(title, total=None, text="starting")
 
-    def update(self, done: int, total: int, text: str) -> None:
-        """Shows how far it is."""
+    def update(self, done: int, total: int | None, text: str) -> None:
+        """Shows how far it is; `total` is None while that is not known."""
         self._progress.update(self._task, completed=done, total=total, text=text)
         now = time.monotonic()
         if not console.is_terminal and now - self._last_line >= self.LINE_EVERY_S:
             self._last_line = now
-            left = (now - self._start) * (total - done) / max(1, done)
-            console.print(f"{self._title:<9} {done}/{total}  {text}  about {left:.0f} s left", highlight=False)
+            of, left = "", ""
+            if total is not None:
+                of = f"/{total}"
+                left = f"  about {(now - self._start) * (total - done) / max(1, done):.0f} s left"
+            console.print(f"{self._title:<9} {done}{of}  {text}{left}", highlight=False)
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -73,7 +76,7 @@ def run_job_shown(job: Job, out: str, title: str, num_actors: int | None = None)
     with maybe_ray(num_actors), Bar(title) as bar:
         shards = 0
 
-        def on_report(report: ShardReport, total: int) -> None:
+        def on_report(report: ShardReport, total: int | None) -> None:
             nonlocal rows, quarantined, reused, shards
             shards += 1
             rows += report.rows_in
@@ -130,7 +133,7 @@ def evaluate_shown(
     with maybe_ray(num_actors), Bar("evaluate") as bar:
         done = 0
 
-        def on_report(report: ShardReport, total: int) -> None:
+        def on_report(report: ShardReport, total: int | None) -> None:
             nonlocal done
             done += 1
             bar.update(done, total, f"shard {report.shard}")

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tryon.data.annotate import SynthConfig, run_job, synth_job
+from tryon.data.job import run_job
 from tryon.data.shards import Manifest, read_manifest, read_shard, resize_row, shard_uris, write_shard
 from tryon.data.simulator import simulate
+from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.dataset import ShardReport
 from tryon.errors import DataError
 from tryon.sample import SCHEMA_VERSION
@@ -116,7 +117,10 @@ def test_rows_in_error_go_to_quarantine_with_their_reason(tmp_path: Path) -> Non
     assert (report.shard, report.rows_in, report.rows_out, report.quarantined) == (4, 3, 2, 1)
     assert read_shard(f"{tmp_path}/shard-00004.parquet")["id"] == [rows[0]["id"], rows[2]["id"]]
     bad = pq.read_table(tmp_path / "_quarantine" / "shard-00004.parquet").to_pylist()
-    assert bad == [{"id": rows[1]["id"], "error_code": "no-person", "error": "nobody", "error_stage": "pose"}]
+    nothing = {"person_uri": None, "garment_uri": None, "quality": None}
+    assert bad == [
+        {"id": rows[1]["id"], **nothing, "error_code": "no-person", "error": "nobody", "error_stage": "pose"}
+    ]
     again = write_shard(str(tmp_path / "again"), 4, batch, ("id", "person"), "hash")
     assert again == report
 

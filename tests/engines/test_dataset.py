@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tryon.data.annotate import JobWorker, SynthConfig, run_job, synth_job
+from tryon.data.job import JobWorker, run_job
+from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.errors import BundleError
 from tryon.models.bundle import load_bundle

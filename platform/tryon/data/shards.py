@@ -1,12 +1,13 @@
 """Shards: Parquet files of samples with a manifest beside them.
 
-<uri>/_manifest.json             counts, fields, config, licence, content hash
+<uri>/_manifest.json             counts, fields, config, annotators, parents, licence, content hash
 <uri>/shard-00000.parquet        rows in order
 <uri>/_quarantine/shard-00000.parquet   rows that could not be used, with the reason
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +25,19 @@ from tryon.images import resize
 from tryon.sample import FIELDS, SCHEMA_VERSION, Batch, Kind, Row, arrow_schema, num_rows
 
 MANIFEST = "_manifest.json"
+QUARANTINE = "_quarantine"
 ROWS_PER_SHARD = 32
-ROWS_PER_GROUP = 8  # streamed readers hold one row group: 8 samples at 1024x768 are about 30 MB
-QUARANTINE_FIELDS = ("id", "error_code", "error", "error_stage")
+ROWS_PER_GROUP = 8  # streamed readers hold one row group: 8 samples at 1024x768 are about 15 MB
+QUARANTINE_FIELDS = ("id", "person_uri", "garment_uri", "quality", "error_code", "error", "error_stage")
 _META = b"tryon_report"
+_SUM_BITS = 256
+
+
+class Parent(Config):
+    """What a data set was made from."""
+
+    uri: str = Field(description="of the data set, folder or file")
+    sha256: str = Field("", description="its content hash, where it is known cheaply")
 
 
 class Manifest(Config):
@@ -41,8 +51,10 @@ class Manifest(Config):
     quarantined: int = Field(ge=0, description="rows set aside with a reason")
     num_shards: int = Field(ge=0, description="Parquet files")
     config: Mapping[str, Any] = Field(default_factory=dict, description="what the run was told to do")
+    annotators: Mapping[str, int] = Field(default_factory=dict, description="version of each stage the rows went by")
+    parents: tuple[Parent, ...] = Field((), description="what the rows were made from")
     licence: str = Field("unstated", description="of the source")
-    sha256: str = Field(description="over the shards' own hashes, in order")
+    sha256: str = Field(description="of the content: see `ContentHash`")
 
 
 def shard_uri(uri: str, shard: int) -> str:
@@ -52,7 +64,35 @@ def shard_uri(uri: str, shard: int) -> str:
 
 def quarantine_uri(uri: str, shard: int) -> str:
     """URI of the quarantined rows of a shard."""
-    return storage.join(uri, "_quarantine", f"shard-{shard:05d}.parquet")
+    return storage.join(uri, QUARANTINE, f"shard-{shard:05d}.parquet")
+
+
+class ContentHash:
+    """A hash over shards that does not ask for their order: the sum of each one's sha256 with its number, mod 2^256."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, shard: int, sha256: str) -> None:
+        """Takes in one shard, once."""
+        digest = hashlib.sha256(f"{shard}:{sha256}".encode()).digest()
+        self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**_SUM_BITS
+
+    def hexdigest(self) -> str:
+        """The hash of what was added, 64 hex digits."""
+        return f"{self._sum:064x}"
+
+
+def content_sha256(columns: Mapping[str, Sequence[Any]], fields: Sequence[str]) -> str:
+    """Over a shard's values in encoded form; the same however the Parquet file around them was written."""
+    digest = hashlib.sha256()
+    for name in fields:
+        digest.update(f"\n{name}\n".encode())
+        for value in columns[name]:
+            data = b"\0" if value is None else value if isinstance(value, bytes) else repr(value).encode()
+            digest.update(f"{len(data)}:".encode())
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def write_shard(uri: str, shard: int, batch: Batch, fields: tuple[str, ...], config_hash: str) -> ShardReport:
@@ -66,18 +106,29 @@ def write_shard(uri: str, shard: int, batch: Batch, fields: tuple[str, ...], con
         batch: decoded columns, with the error fields.
         fields: columns to write.
         config_hash: of the run; a shard of another hash is made anew.
+
+    Raises:
+        StorageError: the place cannot be written (denied, full).
     """
     total = num_rows(batch)
     good = [i for i in range(total) if batch["error_code"][i] is None]
     bad = [i for i in range(total) if batch["error_code"][i] is not None]
+    _write_quarantine(uri, shard, batch, bad)
+    columns = encode_batch({name: [column[i] for i in good] for name, column in batch.items()}, fields)
+    sha256 = content_sha256(columns, fields)
+    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "sha256": sha256}
+    storage.write_bytes(shard_uri(uri, shard), _parquet(columns, fields, {**counts, "config_hash": config_hash}))
+    return ShardReport(shard, total, len(good), len(bad), sha256)
+
+
+def _write_quarantine(uri: str, shard: int, batch: Batch, bad: Sequence[int]) -> None:
+    path = quarantine_uri(uri, shard)
     if bad:
-        rows = {name: [batch[name][i] for i in bad] for name in QUARANTINE_FIELDS}
-        storage.write_bytes(quarantine_uri(uri, shard), _parquet(rows, QUARANTINE_FIELDS, {}))
-    columns = {name: [batch[name][i] for i in good] for name in fields}
-    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "config_hash": config_hash}
-    data = _parquet(encode_batch(columns, fields), fields, counts)
-    storage.write_bytes(shard_uri(uri, shard), data)
-    return ShardReport(shard, total, len(good), len(bad), storage.sha256(data))
+        empty = [None] * num_rows(batch)
+        rows = {name: [batch.get(name, empty)[i] for i in bad] for name in QUARANTINE_FIELDS}
+        storage.write_bytes(path, _parquet(rows, QUARANTINE_FIELDS, {}))
+    elif storage.exists(path):  # of an earlier run with another config
+        storage.delete(path)
 
 
 def _parquet(columns: Mapping[str, list[Any]], fields: tuple[str, ...], report: Mapping[str, Any]) -> bytes:
@@ -92,43 +143,90 @@ def _parquet(columns: Mapping[str, list[Any]], fields: tuple[str, ...], report: 
     return sink.getvalue()
 
 
-def finished_shard(uri: str, shard: int, config_hash: str) -> ShardReport | None:
-    """The report of a shard that an earlier run with the same config finished, else None."""
+def shard_report(uri: str, shard: int) -> tuple[ShardReport, str]:
+    """What a shard's file says of itself, from its footer alone, and the hash of the config it was made with.
+
+    Raises:
+        DataError: the file is no shard, or damaged.
+        StorageError: it cannot be read.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = shard_uri(uri, shard)
-    if not storage.exists(path):
-        return None
-    data = storage.read_bytes(path)
-    counts = json.loads((pq.read_schema(io.BytesIO(data)).metadata or {}).get(_META, b"{}"))
-    if counts.pop("config_hash", None) != config_hash:
-        return None
-    return ShardReport(shard, sha256=storage.sha256(data), reused=True, **counts)
+    try:
+        with storage.open_file(path) as file:
+            told = json.loads((pq.read_schema(file).metadata or {})[_META])
+        config_hash = told.pop("config_hash")
+        return ShardReport(shard, reused=True, **told), config_hash
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no shard, or damaged: {error}", code="shard-corrupt", field="--data") from error
 
 
-def write_manifest(
-    uri: str, reports: Sequence[ShardReport], fields: tuple[str, ...], config: Mapping[str, Any], licence: str
-) -> Manifest:
-    """Writes `_manifest.json` from the reports of all shards, and removes shards of an earlier, longer run."""
-    ordered = sorted(reports, key=lambda report: report.shard)
-    names = {f"shard-{report.shard:05d}.parquet" for report in ordered}
-    for path in storage.list_files(uri, (".parquet",)):
-        if path.rsplit("/", 1)[-1] not in names:
-            storage.delete(path)
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        tryon_version=__version__,
-        fields=fields,
-        rows_in=sum(r.rows_in for r in ordered),
-        rows=sum(r.rows_out for r in ordered),
-        quarantined=sum(r.quarantined for r in ordered),
-        num_shards=len(ordered),
-        config=config,
-        licence=licence,
-        sha256=storage.sha256("\n".join(r.sha256 for r in ordered).encode()),
-    )
-    storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
-    return manifest
+def finished_shard(uri: str, shard: int, config_hash: str) -> ShardReport | None:
+    """The report of a shard that an earlier run with the same config finished, else None."""
+    if not storage.exists(shard_uri(uri, shard)):
+        return None
+    try:
+        report, made_with = shard_report(uri, shard)
+    except DataError:
+        return None
+    return report if made_with == config_hash else None
+
+
+class ManifestWriter:
+    """Adds up the reports of a run's shards, in any order, and writes `_manifest.json` at the end."""
+
+    def __init__(
+        self,
+        uri: str,
+        fields: tuple[str, ...],
+        config: Mapping[str, Any],
+        annotators: Mapping[str, int],
+        parents: tuple[Parent, ...],
+        licence: str,
+    ) -> None:
+        """Takes what the manifest says beside counts; see `Manifest`."""
+        self._uri = uri
+        self._told = {"config": config, "annotators": annotators, "parents": parents, "licence": licence}
+        self._fields = fields
+        self._hash = ContentHash()
+        self._rows_in = self._rows = self._quarantined = self._shards = 0
+
+    def add(self, report: ShardReport) -> None:
+        """Takes in one shard, once."""
+        assert report.rows_in == report.rows_out + report.quarantined, "rows in = rows out + quarantined"
+        self._rows_in += report.rows_in
+        self._rows += report.rows_out
+        self._quarantined += report.quarantined
+        self._shards += 1
+        self._hash.add(report.shard, report.sha256)
+
+    def finish(self) -> Manifest:
+        """Removes shards of an earlier, longer run, and writes the manifest."""
+        for folder in (self._uri, storage.join(self._uri, QUARANTINE)):
+            self._remove_later_shards(folder)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            tryon_version=__version__,
+            fields=self._fields,
+            rows_in=self._rows_in,
+            rows=self._rows,
+            quarantined=self._quarantined,
+            num_shards=self._shards,
+            sha256=self._hash.hexdigest(),
+            **self._told,
+        )
+        storage.write_bytes(storage.join(self._uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
+        return manifest
+
+    def _remove_later_shards(self, folder: str) -> None:
+        if not storage.exists(folder):
+            return
+        for path in storage.list_files(folder, (".parquet",), recursive=False):
+            number = path.rsplit("/", 1)[-1].removeprefix("shard-").removesuffix(".parquet")
+            if number.isdigit() and int(number) >= self._shards:
+                storage.delete(path)
 
 
 def read_manifest(uri: str) -> Manifest:

@@ -1,4 +1,4 @@
-"""The Ray Data engine: a job is a list of shard tasks, each read, processed and written by one actor call.
+"""The Ray Data engine: a job is a stream of shard tasks, each read, processed and written by one actor call.
 
 A shard is the unit of everything: of parallel work, of idempotent writing (its file appears whole, under a name made
 from its number) and of resuming (a shard that is there is not made again). So the bytes written do not depend on the
@@ -7,12 +7,21 @@ number of actors, on their order, or on how often the run was killed; and only s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import pickle
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tryon.engines.cluster import worker_cpus
 from tryon.errors import TryonError
+
+# Tasks handed to Ray Data at once: the driver never holds more, and each segment ends with a wait for its last shard,
+# so a segment is long against the number of actors.
+SEGMENT = 4096
+TASKS_AN_ACTOR = 64
+RETRIES = 3  # of a shard whose actor died
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class ShardReport:
         rows_in: rows read.
         rows_out: rows written.
         quarantined: rows set aside with a reason; rows_in = rows_out + quarantined.
-        sha256: of the shard's file; empty where the job writes none.
+        sha256: over the content of the rows written; empty where the job writes none.
         reused: the shard was there already.
         payload: small JSON-like extra (e.g. metric sums).
     """
@@ -39,7 +48,11 @@ class ShardReport:
 
 
 class ShardWorker(Protocol):
-    """Processes shard tasks; constructed once in each actor."""
+    """Processes shard tasks; constructed once in each actor.
+
+    A worker may also have a method ``suspect(shard, task)``: it is called before a shard whose last attempt may have
+    ended an actor, to find out which rows did it.
+    """
 
     def process(self, shard: int, task: Any) -> ShardReport:
         """Reads, processes and writes one shard."""
@@ -53,14 +66,15 @@ class _Actor:
 
     def __init__(self, make_worker: Callable[[], ShardWorker]) -> None:
         import cv2
+        import ray
 
         cv2.setNumThreads(1)  # one actor a core; OpenCV's own threads would fight the other actors
         self._make_worker = make_worker
         self._worker: ShardWorker | None = None
+        # The first task of an actor that died and came back is the one it died of.
+        self._suspicious = bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        import pickle
-
         pairs = zip(batch["shard"], batch["task"], strict=True)
         outcomes = [self._outcome(int(shard), pickle.loads(task)) for shard, task in pairs]
         return {"outcome": [pickle.dumps(outcome) for outcome in outcomes]}
@@ -68,49 +82,61 @@ class _Actor:
     def _outcome(self, shard: int, task: Any) -> ShardReport | TryonError:
         try:
             self._worker = self._worker or self._make_worker()
+            if self._suspicious and hasattr(self._worker, "suspect"):
+                self._worker.suspect(shard, task)
+            self._suspicious = False
             return self._worker.process(shard, task)
         except TryonError as fault:
             return fault
 
 
 def run_shards(
-    tasks: Sequence[Any], make_worker: Callable[[], ShardWorker], *, num_actors: int | None = None
+    tasks: Iterable[Any], make_worker: Callable[[], ShardWorker], *, num_actors: int | None = None
 ) -> Iterator[ShardReport]:
     """Runs all tasks and yields their reports as they come, in no order.
 
+    An actor that dies is started again and its shard with it; the rows that killed it are asked for once
+    (see `ShardWorker`), so that they can be set aside.
+
     Args:
-        tasks: one picklable task a shard; the shard's number is its index.
+        tasks: one picklable task a shard, streamed; the shard's number is its place.
         make_worker: builds the worker inside each actor; must be picklable.
         num_actors: parallel actors of one CPU each; None: all CPUs that may be used; 0: in this process, without Ray.
 
     Raises:
         TryonError: what a worker raised; the run ends with the first.
     """
+    numbered = enumerate(tasks)
     if num_actors == 0:
         worker = make_worker()
-        for shard, task in enumerate(tasks):
+        for shard, task in numbered:
             yield worker.process(shard, task)
         return
-    yield from _run_on_ray(tasks, make_worker, num_actors)
+    size = num_actors or worker_cpus()
+    while segment := list(itertools.islice(numbered, max(SEGMENT, TASKS_AN_ACTOR * size))):
+        yield from _run_segment(segment, make_worker, min(size, len(segment)))
 
 
-def _run_on_ray(
-    tasks: Sequence[Any], make_worker: Callable[[], ShardWorker], num_actors: int | None
+def _run_segment(
+    segment: list[tuple[int, Any]], make_worker: Callable[[], ShardWorker], num_actors: int
 ) -> Iterator[ShardReport]:
-    import pickle
-
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
-    size = max(1, min(num_actors or worker_cpus(), len(tasks)))
-    items = [{"shard": i, "task": pickle.dumps(task)} for i, task in enumerate(tasks)]
+    items = [{"shard": shard, "task": pickle.dumps(task)} for shard, task in segment]
     plan = ray.data.from_items(items, override_num_blocks=len(items))
-    reports = plan.map_batches(
-        _Actor,
-        fn_constructor_args=(make_worker,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=size),
-        num_cpus=1,
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to say max_task_retries, whose default is to try for ever.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        reports = plan.map_batches(
+            _Actor,
+            fn_constructor_args=(make_worker,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
     for row in reports.iter_rows():
         outcome = pickle.loads(row["outcome"])
         if isinstance(outcome, TryonError):

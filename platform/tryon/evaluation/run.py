@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,8 @@ from pydantic import Field
 from tryon import __version__, storage
 from tryon.codec import encode_jpeg
 from tryon.config import Config
-from tryon.data.annotate import annotation_specs, given_fields, to_batch
+from tryon.data.annotate import annotation_specs
+from tryon.data.job import OnReport, TaskCount, given_fields, to_batch
 from tryon.data.sources.base import Source
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.engines.in_process import build_pipeline
@@ -29,7 +31,6 @@ METHOD = "bundle"
 PICTURES = ("person", "garment", "agnostic", "warped_garment", "tryon", "truth")
 PICTURE_HEIGHT = 384
 METRICS = ("ssim", "ms_ssim", "psnr")
-OnReport = Callable[[ShardReport, int], None]
 
 
 class EvaluateConfig(Config):
@@ -129,15 +130,14 @@ def evaluate(
     config = config or EvaluateConfig()
     bundle, out = storage.absolute(bundle), storage.absolute(out)
     manifest = load_bundle(bundle).manifest
-    tasks = source.tasks()
     storage.delete(storage.join(out, "pictures"))
-    picture_shards = max(1, min(len(tasks), config.num_pictures))
+    picture_shards = max(1, len(list(itertools.islice(source.tasks(), config.num_pictures))))
     make = partial(EvaluateWorker, source, bundle, out, config, picture_shards)
-    reports = []
-    for report in run_shards(tasks, make, num_actors=num_actors):
+    reports, count = [], TaskCount(source)
+    for report in run_shards(source.tasks(), make, num_actors=num_actors):
         reports.append(report)
         if on_report is not None:
-            on_report(report, len(tasks))
+            on_report(report, count.total)
     sizes = {role: list(entry.size) for role, entry in manifest.networks.items()}
     protocol = {
         "data": data,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from tryon import storage
@@ -23,8 +23,11 @@ class Source(Protocol):
     fields: tuple[str, ...]
     licence: str
 
-    def tasks(self) -> Sequence[Any]:
-        """One picklable task a shard, in a fixed order."""
+    def tasks(self) -> Iterable[Any]:
+        """One picklable task a shard, in a fixed order; streamed, so that a listing of millions is never held.
+
+        `repr` of a task decides whether a shard of an earlier run can be taken: it says all that the task is.
+        """
 
     def read(self, task: Any) -> list[Row]:
         """The rows of a shard. A sample that cannot be read comes as a row with the error fields set."""
