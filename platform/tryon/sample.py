@@ -10,7 +10,7 @@ Field kinds, and how a row of each looks in memory and on disk:
 | text      | ``str``                              | string                                          |
 | number    | ``float``                            | double                                          |
 | file      | ``bytes``, an encoded image          | binary, as it came                              |
-| image     | uint8 (H, W, 3) RGB                  | binary, PNG                                     |
+| image     | uint8 (H, W, 3) RGB                  | binary, PNG; a photo at its own size: its JPEG  |
 | mask      | uint8 (H, W), values {0, 1}          | binary, 8-bit PNG with 0 and 255                |
 | alpha     | uint8 (H, W), 0..255 = 0..1          | binary, 8-bit PNG                               |
 | labels    | uint8 (H, W), values 0..17           | binary, palette PNG                             |
@@ -101,8 +101,8 @@ FIELDS: Mapping[str, Field] = _table(
     Field("agnostic", Kind.IMAGE, "person with the garment and the arms painted grey 128"),
     Field("agnostic_mask", Kind.MASK, "1 where something must be generated"),
     Field("quality", Kind.TEXT, "JSON object: each check's score"),
-    Field("person_hash", Kind.TEXT, "perceptual hash of the person photo, 16 hex digits"),
-    Field("garment_hash", Kind.TEXT, "perceptual hash of the garment photo, 16 hex digits"),
+    Field("person_hash", Kind.TEXT, "perceptual hash of the person photo, 96 hex digits"),
+    Field("garment_hash", Kind.TEXT, "perceptual hash of the garment photo, 96 hex digits"),
     Field("person_digest", Kind.TEXT, "sha256 of the person photo's pixels, its first 16 hex digits"),
     Field("garment_digest", Kind.TEXT, "sha256 of the garment photo's pixels, its first 16 hex digits"),
     Field("warped_garment", Kind.IMAGE, "garment brought onto the body"),

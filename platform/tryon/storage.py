@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tryon.errors import StorageError
 
 if TYPE_CHECKING:
+    from pyarrow import NativeFile
     from pyarrow.fs import FileSystem
 
 SCHEMES = ("file", "s3")
@@ -124,6 +127,23 @@ def read_bytes(uri: str) -> bytes:
             return data
     except OSError as error:
         raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
+
+
+@contextmanager
+def open_file(uri: str) -> Iterator[NativeFile]:
+    """Opens a file for random access, so that a Parquet footer can be read without the rest.
+
+    Raises:
+        StorageError: the file is missing or cannot be read.
+    """
+    filesystem, path = resolve(uri)
+    try:
+        file = filesystem.open_input_file(path)
+    except OSError as error:
+        code = "uri-missing" if isinstance(error, FileNotFoundError) else "uri-unreadable"
+        raise StorageError(f"{uri} cannot be read: {error}", code=code) from error
+    with file:
+        yield file
 
 
 def write_bytes(uri: str, data: bytes) -> None:
