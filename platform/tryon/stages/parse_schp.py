@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tryon.config import parse_config
 from tryon.errors import BundleError, ConfigError
 from tryon.images import resize
 from tryon.models.schp import load_schp
 from tryon.models.weights import check_digest, local_file
-from tryon.stages._parse_network import NetworkParser
+from tryon.stages._parse_network import NetworkParser, Runtime
 from tryon.stages.labels import LABEL_SETS, LabelSet
 
 UInt8 = npt.NDArray[np.uint8]
@@ -39,9 +40,7 @@ class SchpParse(NetworkParser):
         *,
         classes: LabelSet | None = None,
         sha256: str | None = None,
-        device: str | None = None,
-        bf16: bool = False,
-        batch_size: int | None = None,
+        **runtime: Any,
     ) -> None:
         """Loads the checkpoint.
 
@@ -49,20 +48,19 @@ class SchpParse(NetworkParser):
             weights: URI of a checkpoint as published.
             classes: what its labels mean. None: ATR of 18, LIP of 20; the CIHP checkpoint, which has 20 too, needs it.
             sha256: of the checkpoint's file; None takes whatever is there.
-            device: as torch names it; None: what this machine has.
-            bf16: compute in bfloat16 where that is fast.
-            batch_size: photos at once; None: 1 on a CPU, else 8.
+            runtime: fields of `Runtime`: device, bf16, batch_size, threads.
 
         Raises:
             BundleError: not an SCHP checkpoint, or changed since the run began.
-            ConfigError: `classes` does not fit the checkpoint; no such device; a batch size below 1.
+            ConfigError: `classes` does not fit the checkpoint, or a runtime option is unknown or out of bounds.
             StorageError: nothing there.
         """
+        settings = parse_config(Runtime, runtime, self.name)
         file = local_file(weights)
         check_digest(file, sha256, weights)
         network = load_schp(str(file))
         labels = _label_set(classes, network.config.num_classes, weights)
-        super().__init__(network, LABEL_SETS[labels], device, bf16, batch_size)
+        super().__init__(network, LABEL_SETS[labels], settings)
         self._size = INPUT_PX[labels]
 
     def _prepare(self, photo: UInt8) -> Tensor:

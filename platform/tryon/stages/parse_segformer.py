@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tryon.config import parse_config
 from tryon.errors import BundleError, ConfigError
 from tryon.models.weights import check_digest, local_folder
-from tryon.stages._parse_network import NetworkParser
+from tryon.stages._parse_network import NetworkParser, Runtime
 from tryon.stages.labels import label_table
 
 UInt8 = npt.NDArray[np.uint8]
@@ -34,9 +35,7 @@ class SegformerParse(NetworkParser):
         labels: Mapping[str, str] | None = None,
         revision: str | None = None,
         sha256: str | None = None,
-        device: str | None = None,
-        bf16: bool = False,
-        batch_size: int | None = None,
+        **runtime: Any,
     ) -> None:
         """Loads the checkpoint.
 
@@ -45,20 +44,19 @@ class SegformerParse(NetworkParser):
             labels: its labels' ATR classes by name, where the names do not tell, e.g. ``{"blazer": "upper-clothes"}``.
             revision: of a hub id: commit, tag or branch.
             sha256: of the checkpoint (`tryon.models.weights.digest`); None takes whatever is there.
-            device: as torch names it; None: what this machine has.
-            bf16: compute in bfloat16 where that is fast.
-            batch_size: photos at once; None: 1 on a CPU, else 8.
+            runtime: fields of `Runtime`: device, bf16, batch_size, threads.
 
         Raises:
             BundleError: not there, no such checkpoint, incomplete, or changed since the run began.
-            ConfigError: labels that cannot be matched; no such device; a batch size below 1; no `transformers`.
+            ConfigError: labels that cannot be matched, a runtime option unknown or out of bounds, or no `transformers`.
             StorageError: nothing at that URI.
         """
+        settings = parse_config(Runtime, runtime, self.name)
         folder = local_folder(weights, revision)
         check_digest(folder, sha256, weights)
         self._processor = _load_processor(folder, weights)
         network, names = _load_network(folder, weights)
-        super().__init__(network, label_table(names, labels or {}, weights), device, bf16, batch_size)
+        super().__init__(network, label_table(names, labels or {}, weights), settings)
 
     def _prepare(self, photo: UInt8) -> Tensor:
         made = self._processor(images=photo, input_data_format="channels_last", return_tensors="pt")
