@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tryon.config import parse_config
 from tryon.models.registry import build_network
 from tryon.training.config import TrainConfig
-from tryon.training.options import read_options
+from tryon.options import read_options
 from tryon.training.recipes.registry import recipe_class
 
 CONFIGS = sorted((ROOT / "jobs").glob("train_*.yaml"))

@@ -17,13 +17,13 @@ SOURCE = ROOT / "platform" / "tryon"
 HEAVY = ("torch", "ray", "mediapipe", "cv2", "pyarrow")
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = (
-    ("__init__", "errors", "sample", "config", "storage", "codec", "images"),
+    ("__init__", "errors", "sample", "config", "storage", "listing", "options", "codec", "images"),
     ("models",),
     ("stages",),
     ("engines",),
     ("data", "training", "evaluation"),
     ("serving",),
-    ("show", "infer", "demo", "doctor", "cli"),
+    ("show", "show_data", "infer", "demo", "doctor", "cli", "cli_data"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from typer.exceptions import TyperException
 
+from tryon.cli_data import ActorsOption, data_app
 from tryon.errors import TryonError
 
 app = typer.Typer(
@@ -19,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-data_app = typer.Typer(help="Make data sets: simulate samples, annotate photos.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 USER_FAULT = 2
@@ -28,10 +28,6 @@ INTERRUPTED = 130
 BundleOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time
     typer.Option("--bundle", help="Bundle URI. Default: $TRYON_BUNDLE, else out/demo/bundle (`make demo` makes it)."),
-]
-ActorsOption = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option("--actors", min=0, help="Parallel actors, one CPU each; 0 runs here without Ray. Default: all CPUs."),
 ]
 
 
@@ -105,66 +101,6 @@ def infer(
     infer_files(person, garment, out, category=category, bundle=bundle, layers=layers)
 
 
-@data_app.command("synth")
-def data_synth(
-    out: Annotated[str, typer.Option(help="URI of the data set to write: a folder or s3://bucket/prefix.")],
-    num: Annotated[int, typer.Option(help="Samples.")],
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in px.")] = "256x192",
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    actors: ActorsOption = None,
-) -> None:
-    """Draw try-on samples with the simulator: photos and the truth (flow, parse, pose, masks).
-
-    Example: tryon data synth --out data/sim --num 1000 --size 256x192 --seed 1
-    """
-    from tryon.config import parse_config, parse_size
-    from tryon.data.synth import SynthConfig, synth_job
-    from tryon.show import run_job_shown
-
-    config = parse_config(SynthConfig, {"num": num, "size": parse_size(size), "seed": seed}, "synth")
-    run_job_shown(synth_job(config), out, "simulate", actors)
-
-
-@data_app.command("annotate")
-def data_annotate(
-    source: Annotated[str, typer.Argument(metavar="IN", help="Folder of person photos, VITON-HD folder, or data set.")],
-    out: Annotated[str, typer.Option(help="URI of the data set to write.")],
-    size: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="HEIGHTxWIDTH in px to letterbox to. Default: each photo's own size."),
-    ] = None,
-    actors: ActorsOption = None,
-) -> None:
-    """Add what a data set lacks: pose, person mask, parse, garment mask, agnostic image and mask.
-
-    Photos that cannot be used go to a quarantine table with the reason. A killed run, started again, goes on.
-
-    Example: tryon data annotate photos/ --out data/people --size 512x384
-    """
-    from tryon.config import parse_config, parse_size
-    from tryon.data.annotate import AnnotateConfig, annotate_job
-    from tryon.data.sources.base import open_source
-    from tryon.show import run_job_shown
-
-    config = parse_config(AnnotateConfig, {"size": parse_size(size) if size else None}, "annotate")
-    run_job_shown(annotate_job(open_source(source), config, source), out, "annotate", actors)
-
-
-@data_app.command("sheet")
-def data_sheet(
-    data: Annotated[str, typer.Argument(help="Annotated data set.")],
-    out: Annotated[str, typer.Option(help="JPEG to write.")],
-    num: Annotated[int, typer.Option(min=1, max=2000, help="Samples, spread evenly over the data set.")] = 48,
-) -> None:
-    """Draw a contact sheet: photo with pose, parse, agnostic image, garment with mask.
-
-    Example: tryon data sheet data/people --out out/people.jpg
-    """
-    from tryon.data.sheet import write_sheet
-
-    typer.echo(f"{out}: {write_sheet(data, out, num=num)} samples")
-
-
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="gmm (warping), tom (synthesis) or scm (refinement).")],
@@ -189,8 +125,8 @@ def train(
 
     Example: tryon train gmm --data data/train --out bundles/mine --set steps=2000
     """
+    from tryon.options import read_options
     from tryon.show import train_shown
-    from tryon.training.options import read_options
 
     train_shown(recipe, data, out, read_options(config, set_ or []), bundle)
 

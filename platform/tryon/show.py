@@ -90,6 +90,9 @@ def run_job_shown(job: Job, out: str, title: str, num_actors: int | None = None)
     text = f"{title:<9} {manifest.rows_in} rows in = {manifest.rows} out + {manifest.quarantined} quarantined"
     taken = f", {reused} taken from an earlier run" if reused else ""
     console.print(f"{text}{taken}, {seconds:.0f} s -> {out}", highlight=False)
+    if manifest.reasons:
+        told = ", ".join(f"{code} {num}" for code, num in sorted(manifest.reasons.items(), key=lambda item: -item[1]))
+        console.print(f"{'':<9} quarantined: {told} (each row with its reason in {out}/_quarantine)", highlight=False)
     return manifest
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,8 @@ import requests
 import yaml
 
 from tests.conftest import ROOT
-from tests.test_interrupt import session, wait_for
+from tests.ray_nodes import Head, ray_head
+from tests.test_interrupt import wait_for
 from tryon.serving.run import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -27,49 +24,10 @@ BIN = Path(sys.executable).parent
 START_S = 120
 
 
-@dataclass(frozen=True)
-class Head:
-    """A running head node."""
-
-    gcs: str
-    dashboard: str
-    env: dict[str, str]
-
-
 @pytest.fixture
 def head(small_bundle: str, tmp_path: Path) -> Iterator[Head]:
-    folder = tempfile.mkdtemp(prefix="tr", dir="/tmp")  # short: sockets lie in it
-    gcs, dashboard = free_port(), free_port()
-    env = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
-        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "TRYON_BUNDLE": small_bundle,
-        "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}",
-    }  # fmt: skip
-    ports = {
-        "port": gcs, "dashboard-port": dashboard, "ray-client-server-port": free_port(),
-        "dashboard-agent-listen-port": free_port(), "dashboard-agent-grpc-port": free_port(),
-        "metrics-export-port": free_port(), "runtime-env-agent-port": free_port(),
-    }  # fmt: skip
-    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4", "--include-dashboard=true"]
-    command += [
-        "--node-ip-address=127.0.0.1",
-        f"--temp-dir={folder}",
-        *(f"--{name}={port}" for name, port in ports.items()),
-    ]
-    log = tmp_path / "ray.log"
-    with session(command, log, env) as process:
-        running = Head(f"127.0.0.1:{gcs}", env["RAY_DASHBOARD_ADDRESS"], env)
-        wait_for(lambda: process.poll() is not None or dashboard_is_up(running.dashboard), START_S, "`ray start`")
-        assert process.poll() is None, log.read_text()
+    with ray_head(tmp_path / "ray.log", num_cpus=4, env={"TRYON_BUNDLE": small_bundle}) as running:
         yield running
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def dashboard_is_up(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/api/version", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 def application(head: Head) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Manifest(Config):
     rows_in: int = Field(ge=0, description="rows read; rows_in = rows + quarantined")
     rows: int = Field(ge=0, description="rows written")
     quarantined: int = Field(ge=0, description="rows set aside with a reason")
+    reasons: Mapping[str, int] = Field(default_factory=dict, description="quarantined rows by error code")
     num_shards: int = Field(ge=0, description="Parquet files")
     config: Mapping[str, Any] = Field(default_factory=dict, description="what the run was told to do")
     annotators: Mapping[str, int] = Field(default_factory=dict, description="version of each stage the rows went by")
@@ -116,9 +118,10 @@ def write_shard(uri: str, shard: int, batch: Batch, fields: tuple[str, ...], con
     _write_quarantine(uri, shard, batch, bad)
     columns = encode_batch({name: [column[i] for i in good] for name, column in batch.items()}, fields)
     sha256 = content_sha256(columns, fields)
-    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "sha256": sha256}
+    reasons = json.dumps(Counter(sorted(batch["error_code"][i] for i in bad))) if bad else ""
+    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "sha256": sha256, "payload": reasons}
     storage.write_bytes(shard_uri(uri, shard), _parquet(columns, fields, {**counts, "config_hash": config_hash}))
-    return ShardReport(shard, total, len(good), len(bad), sha256)
+    return ShardReport(shard, total, len(good), len(bad), sha256, payload=reasons)
 
 
 def _write_quarantine(uri: str, shard: int, batch: Batch, bad: Sequence[int]) -> None:
@@ -191,6 +194,7 @@ class ManifestWriter:
         self._told = {"config": config, "annotators": annotators, "parents": parents, "licence": licence}
         self._fields = fields
         self._hash = ContentHash()
+        self._reasons: Counter[str] = Counter()
         self._rows_in = self._rows = self._quarantined = self._shards = 0
 
     def add(self, report: ShardReport) -> None:
@@ -200,6 +204,7 @@ class ManifestWriter:
         self._rows += report.rows_out
         self._quarantined += report.quarantined
         self._shards += 1
+        self._reasons.update(json.loads(report.payload or "{}"))
         self._hash.add(report.shard, report.sha256)
 
     def finish(self) -> Manifest:
@@ -213,6 +218,7 @@ class ManifestWriter:
             rows_in=self._rows_in,
             rows=self._rows,
             quarantined=self._quarantined,
+            reasons=dict(sorted(self._reasons.items())),
             num_shards=self._shards,
             sha256=self._hash.hexdigest(),
             **self._told,

@@ -1,4 +1,4 @@
-"""Training options from a YAML file and `--set key=value` pairs."""
+"""Options from a YAML file and `--set key=value` pairs."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tryon.errors import ConfigError
-from tryon.training.options import read_options
+from tryon.options import read_options
 
 
 def test_pairs_are_read_as_yaml() -> None:
