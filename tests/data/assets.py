@@ -44,7 +44,8 @@ def _drawn() -> tuple[Row, ...]:
     for i in range(5):
         row = simulate(3, i, *SIZE)
         row |= Agnostic().process(row)
-        row["dense"] = np.dstack([row["person_mask"] * np.uint8(2), row["parse"], row["parse"]])
+        chart = row["parse"] * row["person_mask"]
+        row["dense"] = np.dstack([row["person_mask"] * np.uint8(2), chart, chart])
         rows.append(row | {"split": "train" if i else "test", "quality": '{"blur": 0.5}', "person_hash": f"{i:016x}"})
     return tuple(rows)
 

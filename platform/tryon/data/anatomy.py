@@ -30,7 +30,7 @@ def has_label(parse: UInt8, labels: Sequence[int]) -> Bool:
     return np.asarray(cv2.LUT(parse, table)).view(np.bool_)
 
 
-def face_height(pose: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
+def face_height(pose: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32] | None:
     """How far down the face each pixel lies: -1 about the hairline, 0 between eyes and mouth, 1 the chin.
 
     Args:
