@@ -80,7 +80,9 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain_name(name)).casefold())
 
 
-def iter_files(uri: str, suffixes: tuple[str, ...] = (), left_out: LeftOut | None = None) -> Iterator[str]:
+def iter_files(
+    uri: str, suffixes: tuple[str, ...] = (), left_out: LeftOut | None = None, *, ordered: bool = True
+) -> Iterator[str]:
     """URIs of the files below a folder (or the file itself), folder by folder, each folder sorted by folded name.
 
     Hidden files and folders, folders that begin with ``_`` (they hold what programs wrote), links back to a folder
@@ -90,6 +92,7 @@ def iter_files(uri: str, suffixes: tuple[str, ...] = (), left_out: LeftOut | Non
         uri: folder or file.
         suffixes: lower-case endings to keep, e.g. ``(".jpg", ".png")``; none keeps all.
         left_out: is told what was passed by.
+        ordered: False gives the first files of a large folder at once, in no order.
 
     Raises:
         StorageError: nothing is there, or the folder cannot be listed. A folder below it that cannot is left out.
@@ -105,7 +108,9 @@ def iter_files(uri: str, suffixes: tuple[str, ...] = (), left_out: LeftOut | Non
             yield uri
             return
         local = isinstance(filesystem, fs.LocalFileSystem)
-        walk = _Walk(root, suffixes, LeftOut() if left_out is None else left_out, None if local else filesystem)
+        walk = _Walk(
+            root, suffixes, LeftOut() if left_out is None else left_out, None if local else filesystem, ordered
+        )
     except OSError as error:
         raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
     prefix = "s3://" if uri.startswith("s3://") else ""
@@ -113,14 +118,42 @@ def iter_files(uri: str, suffixes: tuple[str, ...] = (), left_out: LeftOut | Non
         yield prefix + path
 
 
+def direct_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
+    """URIs of the files with these endings directly in a folder, sorted; empty for a file.
+
+    Raises:
+        StorageError: the folder cannot be listed.
+    """
+    from pyarrow import fs
+
+    filesystem, root = storage.resolve(uri)
+    try:
+        if filesystem.get_file_info(root).type != fs.FileType.Directory:
+            return []
+        local = isinstance(filesystem, fs.LocalFileSystem)
+        names = (
+            [entry.name for entry in os.scandir(root) if entry.name.lower().endswith(suffixes)]
+            if local
+            else [entry.name for entry in _remote_entries(filesystem, root)]
+        )
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
+    return [
+        storage.join(uri, name) for name in sorted(names) if name.lower().endswith(suffixes) and name[0] not in "._"
+    ]
+
+
 class _Walk:
     """Depth first, with a stack of open listings: Python's own stack would end at a thousand folders deep."""
 
-    def __init__(self, root: str, suffixes: tuple[str, ...], left_out: LeftOut, remote: FileSystem | None) -> None:
+    def __init__(
+        self, root: str, suffixes: tuple[str, ...], left_out: LeftOut, remote: FileSystem | None, ordered: bool
+    ) -> None:
         self._root = root.rstrip("/")
         self._suffixes = suffixes
         self._left_out = left_out
         self._remote = remote
+        self._ordered = ordered
         # Opened here, so that a root that cannot be listed is an error of the call and not of the first step.
         self._stack = [(root.rstrip("/"), self._identity(root), self._children(root))]
 
@@ -170,8 +203,8 @@ class _Walk:
     def _children(self, path: str) -> Iterator[_Entry]:
         if self._remote is not None:
             return iter(sorted(_remote_entries(self._remote, path)))
-        scan = os.scandir(path)
-        return _sorted_on_disk(_local_entry(entry) for entry in scan)
+        entries = (_local_entry(entry) for entry in os.scandir(path))
+        return _sorted_on_disk(entries) if self._ordered else entries
 
 
 def _local_entry(entry: os.DirEntry[str]) -> _Entry:

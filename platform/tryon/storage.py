@@ -72,11 +72,18 @@ def join(uri: str, *parts: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    """True for a file or a folder that holds something."""
+    """True for a file or a folder that holds something.
+
+    Raises:
+        StorageError: access is denied, or the place cannot be reached.
+    """
     from pyarrow import fs
 
     filesystem, path = resolve(uri)
-    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+    try:
+        return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {error}", code="uri-unreadable") from error
 
 
 def list_files(uri: str, suffixes: tuple[str, ...] = (), *, recursive: bool = True) -> list[str]:

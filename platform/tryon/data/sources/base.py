@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tryon import storage
+from tryon.config import Category
 from tryon.errors import DataError
 from tryon.sample import Row
 
+if TYPE_CHECKING:
+    from tryon.data.crawl.config import FetchLimits
+
+Photos = Literal["auto", "person", "garment"]
+Pairing = Literal["paired", "unpaired", "all"]
+CRAWL_REPORT, CRAWL_RECORDS = "_crawl.json", "_crawl"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
@@ -36,36 +43,57 @@ class Source(Protocol):
         """Changes when the samples behind equal tasks have changed; empty where that is not known cheaply."""
 
 
-def chunk(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """Cuts a sequence into pieces of at most `size`."""
-    return [items[i : i + size] for i in range(0, len(items), size)]
-
-
 def error_row(row_id: str, error: DataError | ValueError, code: str, stage: str) -> Row:
     """A row that stands for a sample that could not be read."""
     return {"id": row_id, "error_code": code, "error": str(error), "error_stage": stage}
 
 
-def open_source(uri: str) -> Source:
-    """Finds out what lies at a URI: an annotated data set, a VITON-HD folder or a folder of person photos.
+def open_source(
+    uri: str,
+    photos: Photos = "auto",
+    *,
+    pairing: Pairing = "paired",
+    category: Category | None = None,
+    fetch: FetchLimits | None = None,
+) -> Source:
+    """Finds out what lies at a URI.
+
+    In this order: an annotated data set, what `tryon data crawl` wrote, a manifest (a table, or a folder with Parquet
+    files in it), a VITON-HD folder, a DressCode folder, a folder of photos (or one photo).
+
+    Args:
+        uri: a path or ``s3://...``.
+        photos: what the photos of a plain folder show; ``"auto"`` leaves it to sorting.
+        pairing: which pairs of a VITON-HD or DressCode folder.
+        category: of the garments in a plain folder, where that is known.
+        fetch: behaviour towards the http hosts that a manifest names.
 
     Raises:
-        DataError: nothing there, or nothing that is known.
+        DataError: nothing there, nothing that is known, or a crawl that is not finished.
+        StorageError: access is denied, or the place cannot be reached.
     """
     from tryon.data.shards import MANIFEST
+    from tryon.data.sources.dresscode import DressCodeSource, is_dresscode
     from tryon.data.sources.folder import FolderSource
+    from tryon.data.sources.manifest import ManifestSource, is_manifest
     from tryon.data.sources.shards import ShardSource
-    from tryon.data.sources.viton_hd import VitonHdSource, find_split
+    from tryon.data.sources.viton_hd import VitonHdSource, find_splits
 
     if not storage.exists(uri):
         raise DataError(f"{uri} does not exist", code="data-missing", field="IN")
     if storage.exists(storage.join(uri, MANIFEST)):
         return ShardSource(uri)
-    split = find_split(uri)
-    if split is not None:
-        return VitonHdSource(split)
-    photos = storage.list_files(uri, PHOTO_SUFFIXES)
-    if not photos:
-        text = f"{uri} holds no photos ({', '.join(PHOTO_SUFFIXES)}), no VITON-HD layout and no {MANIFEST}"
-        raise DataError(text, code="data-empty", field="IN")
-    return FolderSource(uri, photos)
+    if _is_unfinished_crawl(uri):
+        text = f"{uri} holds a crawl that was cut off; the same `tryon data crawl` goes on from what is there"
+        raise DataError(text, code="crawl-unfinished", field="IN")
+    if is_manifest(uri):
+        return ManifestSource(uri, fetch)
+    if find_splits(uri):
+        return VitonHdSource(uri, pairing)
+    if is_dresscode(uri):
+        return DressCodeSource(uri, pairing)
+    return FolderSource(uri, photos, category)
+
+
+def _is_unfinished_crawl(uri: str) -> bool:
+    return storage.exists(storage.join(uri, CRAWL_RECORDS)) and not storage.exists(storage.join(uri, CRAWL_REPORT))

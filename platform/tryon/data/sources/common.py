@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from tryon.errors import StorageError, TryonError
 from tryon.listing import folded, plain_name
 from tryon.sample import Row
 
 T = TypeVar("T")
-Pairing = Literal["paired", "unpaired", "all"]
 STAGE = "source"  # what error rows name as the place of the fault
 
 _CATEGORY_WORDS = {

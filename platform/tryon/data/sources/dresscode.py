@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.data.sources import layers
-from tryon.data.sources.base import PHOTO_SUFFIXES
-from tryon.data.sources.common import Pairing, chunks, mark_duplicates, row_or_error
+from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing
+from tryon.data.sources.common import chunks, mark_duplicates, row_or_error
 from tryon.data.sources.pairs import check_pair, is_inside, listed_lines
 from tryon.errors import DataError, StorageError
 from tryon.listing import LeftOut, iter_files

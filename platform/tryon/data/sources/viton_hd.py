@@ -1,163 +1,213 @@
-"""The VITON-HD layout (Choi et al. 2021): image, cloth, cloth-mask, image-parse-v3, openpose_json, pair lists.
+"""The VITON-HD layout (Choi et al. 2021): `train/` and `test/` with one folder a layer, and lists of pairs beside them.
 
-Any layer but the photos may be missing, for any sample.
+| folder | names | read as |
+|---|---|---|
+| `image`, `cloth` | `00006_00.jpg` | the photos |
+| `cloth-mask` | `00006_00.jpg` | `garment_mask` |
+| `image-parse-v3`, else `image-parse` | `00006_00.png` | `lip_parse` as it is, `parse` mapped to ATR's labels |
+| `openpose_json` | `00006_00_keypoints.json` | `pose` |
+| `image-densepose` | `00006_00.jpg` or `.png` | `densepose_image`, or `dense` where it is a true IUV map |
+| `agnostic-v3.2` | `00006_00.jpg` | `agnostic`; the layout has no agnostic mask |
+
+Any layer may be missing, for any sample; one that is damaged or of another size than its photo puts the sample into
+quarantine.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tryon import storage
-from tryon.data.sources.base import chunk, error_row
+from tryon.data.sources import layers
+from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing
+from tryon.data.sources.common import chunks, mark_duplicates, merge_names, row_or_error, stem_of
+from tryon.data.sources.pairs import Pair, check_pair, listed_pairs
 from tryon.errors import DataError, StorageError
-from tryon.sample import NUM_JOINTS, NUM_LABELS, Label, Row
+from tryon.listing import LeftOut, iter_files
+from tryon.sample import NUM_JOINTS, Row
+from tryon.stages.labels import CIHP_TO_ATR
 
-Pairing = Literal["paired", "unpaired"]
-# LIP's 20 classes, in order, as ATR classes. Neck and gloves have no class of their own there.
-LIP_TO_ATR = np.array(
-    [
-        Label.BACKGROUND, Label.HAT, Label.HAIR, Label.BACKGROUND, Label.SUNGLASSES, Label.UPPER_CLOTHES, Label.DRESS,
-        Label.UPPER_CLOTHES, Label.BACKGROUND, Label.PANTS, Label.FACE, Label.SCARF, Label.SKIRT, Label.FACE,
-        Label.LEFT_ARM, Label.RIGHT_ARM, Label.LEFT_LEG, Label.RIGHT_LEG, Label.LEFT_SHOE, Label.RIGHT_SHOE,
-    ],
-    dtype=np.uint8,
+SPLITS = ("train", "val", "test")
+ROWS_PER_TASK = 8  # with all layers at 1024x768 a sample takes about 15 MB
+# The layout's papers speak of LIP, but its files mean CIHP's number 10, torso skin: neck and chest.
+LIP_TO_ATR = CIHP_TO_ATR
+_OTHER_FOLDERS = (
+    "cloth-mask", "image-parse-v3", "image-parse", "openpose_json", "openpose_img", "image-densepose", "agnostic-v3.2",
 )  # fmt: skip
 
+Task = tuple[str, tuple[Pair, ...]]  # folder inside the root, pairs
 
-def find_split(uri: str) -> str | None:
-    """The folder that holds `image/` and `cloth/`: the URI itself or its `test/` or `train/`; None if neither."""
-    for folder in (uri, storage.join(uri, "test"), storage.join(uri, "train")):
-        if storage.exists(storage.join(folder, "image")) and storage.exists(storage.join(folder, "cloth")):
-            return folder
-    return None
+
+def find_splits(uri: str) -> list[str]:
+    """Folders inside the URI (``""``: itself) that hold `image/` with `cloth/` or another layer beside it."""
+    return [name for name in ("", *SPLITS) if _is_split(storage.join(uri, name) if name else uri)]
+
+
+def _is_split(folder: str) -> bool:
+    return storage.exists(storage.join(folder, "image")) and any(
+        storage.exists(storage.join(folder, layer)) for layer in ("cloth", *_OTHER_FOLDERS)
+    )
 
 
 class VitonHdSource:
-    """Pairs of a VITON-HD split, with the layers that are there."""
+    """Samples of a VITON-HD folder, with the layers that are there.
 
-    fields: tuple[str, ...] = ("id", "category", "person_file", "garment_file", "garment_mask", "pose", "parse")
+    Attributes:
+        left_out: what the last complete listing passed by; None before, and where pair lists were read.
+    """
+
+    fields: tuple[str, ...] = (
+        "id", "category", "split", "person_id", "garment_id", "person_uri", "garment_uri", "person_file",
+        "garment_file", "garment_mask", "pose", "parse", "lip_parse", "dense", "densepose_image", "agnostic",
+    )  # fmt: skip
     licence = "CC BY-NC 4.0 (VITON-HD)"
 
-    def __init__(self, split: str, pairing: Pairing = "paired") -> None:
-        """Reads the pair list, or pairs equal names where there is none.
+    def __init__(self, uri: str, pairing: Pairing = "paired") -> None:
+        """Finds the splits.
+
+        Ids are names of photos: a folder whose splits share a name gives two samples of one id.
 
         Args:
-            split: folder with `image/` and `cloth/`.
-            pairing: which list to take.
+            uri: folder with `train/` and `test/`, or one of them.
+            pairing: ``"paired"``: each person of the list `<split>_pairs.txt` with its own garment; without a list, as
+                ``"all"``. ``"unpaired"``: with the garment that `<split>_unpaired.txt`, else the same list, names.
+                ``"all"``: every photo there is; those without a partner of their name are samples of one photo.
 
         Raises:
-            DataError: no pair at all.
+            DataError: no such layout, or no sample.
         """
-        self._split = storage.absolute(split)
-        self._pairs = _read_pairs(self._split, pairing)
-        if not self._pairs:
-            raise DataError(f"{split} has no {pairing} samples", code="data-empty", field="IN")
+        self._root = storage.absolute(uri)
+        self._pairing: Pairing = pairing
+        self._splits = find_splits(self._root)
+        self.left_out: LeftOut | None = None
+        if not self._splits:
+            raise DataError(f"{uri} is no VITON-HD folder: no image/ with cloth/", code="data-missing", field="IN")
+        if next(iter(self.tasks()), None) is None:
+            raise DataError(f"{uri} has no {pairing} samples", code="data-empty", field="IN")
 
-    def tasks(self) -> Sequence[Sequence[tuple[str, str]]]:
-        return chunk(self._pairs, 8)
+    def tasks(self) -> Iterator[Task]:
+        left_out = LeftOut()
+        for split in self._splits:
+            for pairs in chunks(self._pairs(split, left_out), ROWS_PER_TASK):
+                yield split, pairs
+        self.left_out = left_out
 
-    def read(self, task: Sequence[tuple[str, str]]) -> list[Row]:
-        return [self._read_pair(person, garment) for person, garment in task]
+    def read(self, task: Task) -> list[Row]:
+        folder, pairs = task
+        return mark_duplicates([self._row(folder, pair) for pair in pairs])
 
     def content_hash(self) -> str:
         return ""
 
-    def _read_pair(self, person: str, garment: str) -> Row:
-        row_id = _stem(person) if person == garment else f"{_stem(person)}+{_stem(garment)}"
-        try:
-            row: Row = {
-                "id": row_id,
-                "category": "upper",
-                "person_file": storage.read_bytes(self._path("image", person)),
-                "garment_file": storage.read_bytes(self._path("cloth", garment)),
-                "garment_mask": self._mask(garment),
-                "pose": self._pose(person),
-                "parse": self._parse(person),
+    def _folder(self, split: str) -> str:
+        return storage.join(self._root, split) if split else self._root
+
+    def _pairs(self, split: str, left_out: LeftOut) -> Iterator[Pair]:
+        parent, name = self._folder(split).rsplit("/", 1)
+        lists = {"paired": ("pairs",), "unpaired": ("unpaired", "pairs"), "all": ()}[self._pairing]
+        for kind in lists:
+            for folder in (parent, self._folder(split)):
+                path = storage.join(folder, f"{name}_{kind}.txt")
+                if storage.exists(path):
+                    # The official list is of unpaired couples; the paired setting takes each person with its own.
+                    return listed_pairs(path, own_garment=self._pairing == "paired")
+        return iter(()) if self._pairing == "unpaired" else self._joined(split, left_out)
+
+    def _joined(self, split: str, left_out: LeftOut) -> Iterator[Pair]:
+        people, garments = (self._names(split, layer, left_out) for layer in ("image", "cloth"))
+        for person, garment in merge_names(people, garments):
+            yield person, garment, ""
+
+    def _names(self, split: str, layer: str, left_out: LeftOut) -> Iterator[str]:
+        folder = storage.join(self._folder(split), layer)
+        if storage.exists(folder):
+            for uri in iter_files(folder, PHOTO_SUFFIXES, left_out):
+                yield uri.removeprefix(folder + "/")
+
+    def _row(self, split: str, pair: Pair) -> Row:
+        person, garment, fault = pair
+        stems = [stem_of(name) for name in dict.fromkeys((person, garment)) if name]
+        told: Row = {"id": "+".join(stems) or fault, "category": "upper", "split": self._split_name(split)}
+        for kind, layer, name in (("person", "image", person), ("garment", "cloth", garment)):
+            if name:
+                told |= {f"{kind}_id": stem_of(name), f"{kind}_uri": self._path(split, layer, name)}
+
+        def make() -> Row:
+            check_pair(pair)
+            return {
+                **(self._person(split, person, told["person_uri"]) if person else {}),
+                **(self._garment(split, garment, told["garment_uri"]) if garment else {}),
             }
-            _check_size("image-parse-v3", row["parse"], row["person_file"])
-            _check_size("cloth-mask", row["garment_mask"], row["garment_file"])
+
+        return row_or_error(told, make)
+
+    def _split_name(self, split: str) -> str | None:
+        name = split or self._root.rsplit("/", 1)[-1]
+        return name if name in SPLITS else None
+
+    def _path(self, split: str, layer: str, name: str) -> str:
+        return storage.join(self._folder(split), layer, name)
+
+    def _optional(self, split: str, *names: str) -> bytes | None:
+        """The first of these files that is there."""
+        for name in names:
+            try:
+                return storage.read_bytes(storage.join(self._folder(split), name))
+            except StorageError as error:
+                if error.code != "uri-missing":
+                    raise
+        return None
+
+    def _garment(self, split: str, name: str, uri: str) -> Row:
+        photo = storage.read_bytes(uri)
+        data = self._optional(split, f"cloth-mask/{name}", f"cloth-mask/{stem_of(name)}.png")
+        size = layers.upright_size(photo)
+        mask = None if data is None or size is None else layers.mask(data, "cloth-mask", size)
+        return {"garment_file": photo, "garment_mask": mask}
+
+    def _person(self, split: str, name: str, uri: str) -> Row:
+        photo = storage.read_bytes(uri)
+        size = layers.upright_size(photo)
+        row: Row = {"person_file": photo}
+        if size is None:  # decoding names the fault of the photo; a layer has nothing to lie on
             return row
-        except StorageError as error:
-            return error_row(row_id, error, error.code, "source")
-        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
-            return error_row(row_id, DataError(f"{row_id}: {error}", code="layer-corrupt"), "layer-corrupt", "source")
+        return row | {
+            **self._parse(split, stem_of(name), size),
+            **self._dense(split, stem_of(name), size),
+            "pose": self._pose(split, stem_of(name)),
+            "agnostic": self._agnostic(split, stem_of(name), size),
+        }
 
-    def _path(self, layer: str, name: str) -> str:
-        return storage.join(self._split, layer, name)
-
-    def _optional(self, layer: str, name: str) -> bytes | None:
-        path = self._path(layer, name)
-        return storage.read_bytes(path) if storage.exists(path) else None
-
-    def _mask(self, name: str) -> npt.NDArray[np.uint8] | None:
-        data = self._optional("cloth-mask", name)
-        return None if data is None else (_picture(data, "L") > 127).astype(np.uint8)
-
-    def _parse(self, name: str) -> npt.NDArray[np.uint8] | None:
-        data = self._optional("image-parse-v3", f"{_stem(name)}.png")
+    def _parse(self, split: str, stem: str, size: layers.Size) -> Row:
+        data = self._optional(split, f"image-parse-v3/{stem}.png", f"image-parse/{stem}.png")
         if data is None:
-            return None
-        lip = _picture(data, "P")
-        if lip.max() >= len(LIP_TO_ATR):
-            raise DataError(f"image-parse-v3 has label {lip.max()}; LIP has 0..19", code="layer-corrupt")
-        parse = LIP_TO_ATR[lip]
-        assert parse.max() < NUM_LABELS
-        return parse
+            return {}
+        lip = layers.labels(data, "image-parse", len(LIP_TO_ATR), size)
+        return {"lip_parse": lip, "parse": LIP_TO_ATR[lip]}
 
-    def _pose(self, name: str) -> npt.NDArray[np.float32] | None:
-        data = self._optional("openpose_json", f"{_stem(name)}_keypoints.json")
+    def _dense(self, split: str, stem: str, size: layers.Size) -> Row:
+        data = self._optional(split, f"image-densepose/{stem}.png", f"image-densepose/{stem}.jpg")
         if data is None:
+            return {}
+        image = layers.picture(data, "image-densepose", ("RGB",), size)
+        iuv = layers.true_iuv(image) if data.startswith(b"\x89PNG") else None
+        return {"densepose_image": image} if iuv is None else {"dense": iuv}
+
+    def _pose(self, split: str, stem: str) -> npt.NDArray[np.float32] | None:
+        data = self._optional(split, f"openpose_json/{stem}_keypoints.json")
+        people: Any = [] if data is None else layers.parsed_json(data, "openpose_json").get("people")
+        if people == []:
             return None
-        people: list[dict[str, Any]] = json.loads(data)["people"]
-        if not people:
-            return None
-        return np.array(people[0]["pose_keypoints_2d"], dtype=np.float32).reshape(NUM_JOINTS, 3)
+        try:
+            return layers.keypoints(people[0]["pose_keypoints_2d"], "openpose_json", (NUM_JOINTS, 3))
+        except (KeyError, TypeError, IndexError) as error:
+            text = "openpose_json has no people[0].pose_keypoints_2d"
+            raise DataError(text, code="layer-corrupt") from error
 
-
-def _read_pairs(split: str, pairing: Pairing) -> list[tuple[str, str]]:
-    root, name = split.rsplit("/", 1)
-    suffix = "pairs" if pairing == "paired" else "unpaired"
-    for folder in (root, split):
-        path = storage.join(folder, f"{name}_{suffix}.txt")
-        if storage.exists(path):
-            lines = storage.read_bytes(path).decode().splitlines()
-            pairs = [line.split()[:2] for line in lines if len(line.split()) >= 2]
-            # The official list is of unpaired couples; the paired setting takes each person with its own garment.
-            return [(p, p if pairing == "paired" else g) for p, g in pairs]
-    if pairing == "unpaired":
-        return []
-    garments = {path.rsplit("/", 1)[-1] for path in storage.list_files(storage.join(split, "cloth"))}
-    people = [path.rsplit("/", 1)[-1] for path in storage.list_files(storage.join(split, "image"))]
-    return [(name, name) for name in people if name in garments]
-
-
-def _picture(data: bytes, mode: str) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(data))
-    return np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
-
-
-def _check_size(layer: str, array: npt.NDArray[np.uint8] | None, photo: bytes) -> None:
-    """A layer of another size than its photo cannot be laid on it. A fault of the photo itself, decoding names."""
-    from PIL import Image
-
-    if array is None:
-        return
-    try:
-        width, height = Image.open(io.BytesIO(photo)).size
-    except OSError:
-        return
-    if array.shape != (height, width):
-        text = f"{layer} is {array.shape[1]}x{array.shape[0]} px, its photo {width}x{height} px"
-        raise DataError(text, code="layer-corrupt")
-
-
-def _stem(name: str) -> str:
-    return name.rsplit(".", 1)[0]
+    def _agnostic(self, split: str, stem: str, size: layers.Size) -> layers.UInt8 | None:
+        data = self._optional(split, f"agnostic-v3.2/{stem}.jpg", f"agnostic-v3.2/{stem}.png")
+        return None if data is None else layers.picture(data, "agnostic-v3.2", ("RGB",), size)
