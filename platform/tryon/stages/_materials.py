@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tryon.stages._garments import Reach
 from tryon.stages._priors import NEVER, BodyMaps
 from tryon.stages.skeleton import SIDES
 
@@ -20,6 +21,7 @@ DEFAULT_HEM = 0.95  # trunk coordinate where tops end if colour does not tell
 SKIN_LIKE = 12.0  # density, x uniform, from which on a colour counts as this person's skin
 HAIR_SKIN_LIKE = 150.0  # likewise for hair: blond is close to skin
 TEXTURE_WEIGHT = 1.5
+SHORT_HAIR = 4.0  # hair on neck and shoulders where none is seen beside the jaw
 HAND_AT = 2.08  # arm coordinate from which on only a hand is expected
 
 
@@ -31,24 +33,27 @@ class Cuts:
         hem: trunk coordinate of the upper garment's hem: 0 neck, 1 mid-hip.
         neckline: trunk coordinate at which the chest is covered, on the trunk's axis.
         sleeves: by side, arm coordinate of the sleeve's end: 0 shoulder, 1 elbow, 2 wrist.
+        hair: share of the surroundings of the jaw that shows hair, on the side where it shows more of it.
     """
 
     hem: float
     neckline: float
     sleeves: dict[str, float]
+    hair: float
 
 
-def seeds(mask: Float32, maps: BodyMaps, cuts: Cuts | None = None) -> Float32:
+def seeds(mask: Float32, maps: BodyMaps, cuts: Cuts | None = None, reach: Reach | None = None) -> Float32:
     """Pixels that surely show each material, float32 (K, H, W) in {0, 1}.
 
     Args:
         mask: person mask, 0..1.
         maps: body coordinates.
         cuts: hem and sleeves if they are known already.
+        reach: how far the top's material goes down, if it is known already.
     """
     inside = mask > 0.9
     hem = cuts.hem if cuts else DEFAULT_HEM
-    off_arms = np.minimum(maps.arm_distance["left"], maps.arm_distance["right"]) > 0.0
+    off_arms = maps.off_arms > 0.0
     face = inside & (maps.head < 0.75) & (maps.face_y > -0.25)
     above = (maps.face_y < -1.05) & (maps.head < 1.9) & (maps.head > 1.12)
     beside = (np.abs(maps.face_x) > 1.0) & (maps.head < 1.7) & (maps.face_y < 0.6)
@@ -59,6 +64,8 @@ def seeds(mask: Float32, maps: BodyMaps, cuts: Cuts | None = None) -> Float32:
     if cuts is None:  # tops may hang below the hips: the lower half of what is seen of the legs is safer
         seen = maps.trunk[inside & legs & (maps.trunk > 1.08)]
         start = min(float(np.median(seen)), 1.22) if seen.size else 1.08
+    if reach is not None and reach.long:
+        start = max(start, reach.end + 0.06)
     below = (maps.trunk > start) & (maps.trunk < start + 0.7) & legs
     upper = inside & core & off_arms
     if upper.sum() < 0.25 * (inside & core).sum():
@@ -85,23 +92,27 @@ def without_skin(seeds_khw: Float32, skin_density: Float32) -> Float32:
     return out
 
 
-def find_cuts(colour: Float32, mask: Float32, maps: BodyMaps) -> Cuts:
+def find_cuts(colour: Float32, mask: Float32, maps: BodyMaps, reach: Reach) -> Cuts:
     """Reads the ends of garments off the colour evidence along trunk and arms.
 
     Args:
         colour: log colour shares, float32 (K, H, W).
         mask: person mask, 0..1.
         maps: body coordinates.
+        reach: how far the top's material goes down.
     """
     inside = mask > 0.5
     cloth = np.maximum(colour[UPPER], colour[LOWER])
     not_lower = colour[LOWER] < np.maximum(colour[UPPER], colour[SKIN]) + 0.5  # arms hang in front of trousers
-    off_arms = np.minimum(maps.arm_distance["left"], maps.arm_distance["right"]) > 0
+    off_arms = maps.off_arms > 0
     column = inside & (np.abs(maps.lateral) < 0.3) & (colour[SKIN] < cloth) & off_arms
     edges = np.arange(0.55, 1.85, 0.03)
     evidence = _profile(maps.trunk, colour[UPPER] - colour[LOWER], column, edges)
-    prior = -2.0 * ((edges - DEFAULT_HEM) / 0.35) ** 2
+    expected = reach.end if reach.long else DEFAULT_HEM
+    prior = -2.0 * ((edges - expected) / 0.35) ** 2
     hem = float(edges[np.argmax(_parting(evidence) + prior)])
+    if reach.one and reach.seam is not None:
+        hem = reach.seam
     arm_edges = np.arange(-0.1, 2.2, 0.08)
     partings = {}
     for side in SIDES:
@@ -113,7 +124,14 @@ def find_cuts(colour: Float32, mask: Float32, maps: BodyMaps) -> Cuts:
     middle = inside & (np.abs(maps.lateral) < 0.12)
     neck_edges = np.arange(-0.25, 0.5, 0.03)
     opening = _profile(maps.trunk, colour[SKIN] - np.maximum(colour[UPPER], -3.0), middle, neck_edges)
-    return Cuts(hem, float(neck_edges[np.argmax(_parting(opening))]), sleeves)
+    return Cuts(hem, float(neck_edges[np.argmax(_parting(opening))]), sleeves, _hair_at_jaw(colour, inside, maps))
+
+
+def _hair_at_jaw(colour: Float32, inside: Bool, maps: BodyMaps) -> float:
+    ring = (maps.head > 1.05) & (maps.head < 1.7) & (maps.face_y > 0.1) & (maps.face_y < 0.8)
+    hair = inside & (colour[HAIR] > colour[SKIN]) & (colour[HAIR] > colour[UPPER])
+    sides = [ring & (maps.face_x < -0.6), ring & (maps.face_x > 0.6)]
+    return max(float(hair[side].mean()) if side.any() else 0.0 for side in sides)
 
 
 def _profile(position: Float32, evidence: Float32, where: Bool, edges: npt.NDArray[np.float64]) -> Float32:
@@ -143,8 +161,9 @@ def log_priors(mask: Float32, texture: Float32, maps: BodyMaps, cuts: Cuts) -> F
     person = np.where(mask < 0.5, -7 * _ramp(1 - mask, 0.5, 1.0), 0.0)
     rough = _ramp(texture, 1.5, 4.5)  # strands of hair against smooth skin, where features of the face do not confuse
     off_face = _ramp(maps.head, 0.9, 1.1) * (1 - _ramp(maps.trunk, 0.2, 0.4))
-    skin = _skin(maps, cuts) - TEXTURE_WEIGHT * rough * off_face
-    hair = _hair(maps) - TEXTURE_WEIGHT * (1 - rough) * off_face * _ramp(maps.face_y, 0.0, 0.5)
+    below = _ramp(maps.face_y, 0.0, 0.5)
+    skin = _skin(maps, cuts) - TEXTURE_WEIGHT * (1 + 0.3 * below) * rough * off_face
+    hair = _hair(maps, cuts) - TEXTURE_WEIGHT * (1 - rough) * off_face * below
     priors = np.stack([background, skin, hair, _upper(maps, cuts), _lower(maps, cuts)])
     priors[1:] = np.maximum(priors[1:], NEVER) + person
     return np.asarray(priors, dtype=np.float32)
@@ -157,7 +176,8 @@ def _skin(maps: BodyMaps, cuts: Cuts) -> Float32:
     for side in SIDES:
         bare = maps.arms[side] - cuts.sleeves[side]
         sleeve = -2.5 * (1 - _ramp(bare, -0.12, 0.12))
-        best = np.maximum(best, sleeve - 12.0 * maps.arm_distance[side])
+        slope = 3.0 + 9.0 * maps.arm_trust[side]  # an arm that is guessed may be anywhere near
+        best = np.maximum(best, sleeve - slope * maps.arm_distance[side])
         leg = -0.5 - 3.0 * (1 - _ramp(maps.trunk, cuts.hem + 0.1, cuts.hem + 0.4)) - 10.0 * maps.legs[side]
         best = np.maximum(best, leg)
     covered = min(cuts.sleeves.values()) > 0.15
@@ -168,23 +188,25 @@ def _skin(maps: BodyMaps, cuts: Cuts) -> Float32:
     return np.asarray(np.maximum(best, np.maximum(np.where(maps.torso <= 0, chest, NEVER), midriff)))
 
 
-def _hair(maps: BodyMaps) -> Float32:
+def _hair(maps: BodyMaps, cuts: Cuts) -> Float32:
     inside = -3.5 * (1 - _ramp(maps.head, 0.75, 1.0)) * _ramp(maps.face_y, -0.5, -0.2)
     far = -5.0 * _ramp(maps.head, 1.9, 2.8)
-    hanging = -1.0 - 5.0 * _ramp(maps.trunk, 0.1, 0.75) - 5.0 * _ramp(np.abs(maps.lateral), 0.38, 0.7)
-    hanging = np.where(maps.face_y > 0.2, hanging, NEVER)
-    throat = -3.0 * (1 - _ramp(maps.neck, 0.0, 0.06)) * _ramp(maps.face_y, 0.8, 1.1)
+    hanging = -0.5 - 5.0 * _ramp(maps.trunk, 0.15, 0.85) - 5.0 * _ramp(np.abs(maps.lateral), 0.42, 0.75)
+    hanging = np.where(maps.face_y > 0.2, hanging, NEVER) - SHORT_HAIR * (1 - float(np.clip(cuts.hair * 5 - 0.5, 0, 1)))
+    throat = -1.5 * (1 - _ramp(maps.neck, 0.0, 0.06)) * _ramp(maps.face_y, 0.8, 1.1)
     return np.asarray(np.maximum(inside + far, hanging) + throat)
 
 
 def _upper(maps: BodyMaps, cuts: Cuts) -> Float32:
-    torso = -8.0 * maps.torso
+    torso = -8.0 * np.minimum(maps.torso, maps.skirt)
     for side in SIDES:
         bare = maps.arms[side] - cuts.sleeves[side]
         sleeve = -2.5 * _ramp(bare, -0.12, 0.12) - 2.0 * _ramp(maps.arms[side], HAND_AT, HAND_AT + 0.15)
         torso = np.maximum(torso, sleeve - 8.0 * maps.arm_distance[side])
-    beyond = -6.0 * _ramp(maps.trunk, cuts.hem - 0.03, cuts.hem + 0.35)
-    on_arm = np.minimum(maps.arm_distance["left"], maps.arm_distance["right"]) <= 0
+    # Ties and tails hang below the hem: there colour alone may tell the top from what is below, its shoes apart.
+    beyond = -3.5 * _ramp(maps.trunk, cuts.hem - 0.03, cuts.hem + 0.25)
+    beyond = beyond - 3.5 * _ramp(maps.trunk, cuts.hem + 0.6, cuts.hem + 0.9)
+    on_arm = maps.off_arms <= 0
     below = np.where(on_arm, 0.3 * beyond, beyond)
     head = -6.0 * (1 - _ramp(maps.head, 0.95, 1.5)) - 4.0 * (maps.face_y < 0.6)
     throat = -1.0 * (1 - _ramp(maps.neck, 0.0, 0.05))

@@ -38,7 +38,7 @@ class BodyMaps:
         torso: distance from the torso.
         arms: by side, position along the arm: 0 shoulder, 1 elbow, 2 wrist, then the hand.
         arm_distance: by side, distance from the arm's outline, hand included.
-        arm_trust: by side, confidence of the joint that the arm leads to, 0..1.
+        arm_trust: by side, confidence in the arm's place: the elbow's up to it, then falling to the wrist's, 0..1.
         legs: by side, distance from the leg's outline.
         skirt: distance from the region between and around the legs, waist to ankles.
     """
@@ -55,6 +55,11 @@ class BodyMaps:
     arm_trust: dict[str, Float32]
     legs: dict[str, Float32]
     skirt: Float32
+
+    @property
+    def off_arms(self) -> Float32:
+        """Distance from the nearer arm's outline."""
+        return np.minimum(self.arm_distance["left"], self.arm_distance["right"])
 
     def halved(self) -> BodyMaps:
         """Every second pixel of every second row; the values, being relative to the body, stay."""
@@ -155,7 +160,7 @@ def _arm(body: Body, side: str, shape: tuple[int, int]) -> tuple[Float32, Float3
 def _trust(body: Body, side: str, position: Float32) -> Float32:
     elbow = Joint.LEFT_ELBOW if side == "left" else Joint.RIGHT_ELBOW
     near, far = body.confidence[elbow], body.confidence[elbow + 1]
-    return np.where(position < 1, near, min(near, far)).astype(np.float32)
+    return np.asarray(near + (min(near, far) - near) * np.clip(position - 1, 0, 1), dtype=np.float32)
 
 
 def _leg(body: Body, side: str, shape: tuple[int, int]) -> Float32:

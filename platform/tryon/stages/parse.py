@@ -17,7 +17,19 @@ import numpy.typing as npt
 from tryon.images import resize
 from tryon.sample import Label, Row
 from tryon.stages._colour import bins_of, density, local_deviation, smooth_costs, to_lab
-from tryon.stages._materials import HAIR, LOWER, NUM_MATERIALS, SKIN, UPPER, find_cuts, log_priors, seeds, without_skin
+from tryon.stages._garments import Reach, is_skirt, reach_of
+from tryon.stages._materials import (
+    HAIR,
+    LOWER,
+    NUM_MATERIALS,
+    SKIN,
+    SKIN_LIKE,
+    UPPER,
+    find_cuts,
+    log_priors,
+    seeds,
+    without_skin,
+)
 from tryon.stages._priors import BodyMaps, body_maps
 from tryon.stages.base import RowStage
 from tryon.stages.skeleton import Body, body_of
@@ -46,6 +58,7 @@ class GeometricParse(RowStage):
     """
 
     name: ClassVar[str] = "parse"
+    version: ClassVar[int] = 2
     reads = ("person", "pose", "person_mask")
     adds = ("parse",)
 
@@ -79,10 +92,10 @@ class GeometricParse(RowStage):
     def _parse(self, image: UInt8, mask: Float32, pose: Float32) -> UInt8:
         body = body_of(pose)
         maps = body_maps(body, (mask.shape[0], mask.shape[1]))
-        costs = self._materials(image, mask, maps)
-        return _labels(costs, body, maps)
+        costs, reach = self._materials(image, mask, maps)
+        return _labels(costs, image, body, maps, reach)
 
-    def _materials(self, image: UInt8, mask: Float32, maps: BodyMaps) -> Float32:
+    def _materials(self, image: UInt8, mask: Float32, maps: BodyMaps) -> tuple[Float32, Reach]:
         """Costs (K, H, W) of the materials. Learning looks at every second pixel only."""
         lab = to_lab(image)
         bins, texture = bins_of(lab), local_deviation(lab[..., 0], radius=3)
@@ -91,21 +104,23 @@ class GeometricParse(RowStage):
         small_texture = texture[::2, ::2]
         small_bins, small_mask, small_maps = bins[::2, ::2], mask[::2, ::2], maps.halved()
         small_guide = image[::2, ::2].astype(np.float32) / 255
-        weights = seeds(small_mask, small_maps)
-        skin = density(small_bins, weights[SKIN], *SKIN_SPREAD)[small_bins]
-        weights = without_skin(weights, skin)
+        face = seeds(small_mask, small_maps)[SKIN]
+        skin = density(small_bins, face, *SKIN_SPREAD)[small_bins]
+        cloth = (small_mask > 0.5) & (small_maps.off_arms > 0) & (skin <= SKIN_LIKE)
+        reach = reach_of(small_bins, np.ascontiguousarray(lab[::2, ::2, 0]), cloth, small_maps)
+        weights = without_skin(seeds(small_mask, small_maps, reach=reach), skin)
         for _ in range(self._rounds):
             tables = _log_tables(small_bins, weights)
             colour = tables[:, small_bins]
-            cuts = find_cuts(colour, small_mask, small_maps)
+            cuts = find_cuts(colour, small_mask, small_maps, reach)
             costs = -(colour + log_priors(small_mask, small_texture, small_maps, cuts))
             costs = smooth_costs(costs, small_guide, radius=2, eps=1e-3)
-            sure = without_skin(seeds(small_mask, small_maps, cuts), skin)
+            sure = without_skin(seeds(small_mask, small_maps, cuts, reach), skin)
             weights = _relearn(costs, sure, skin)
         tables = _log_tables(small_bins, weights)
-        cuts = find_cuts(tables[:, small_bins], small_mask, small_maps)
+        cuts = find_cuts(tables[:, small_bins], small_mask, small_maps, reach)
         costs = -(tables[:, bins] + log_priors(mask, texture, maps, cuts))
-        return smooth_costs(costs, image.astype(np.float32) / 255, radius=4, eps=1e-3)
+        return smooth_costs(costs, image.astype(np.float32) / 255, radius=4, eps=1e-3), reach
 
 
 def _window(mask: Float32) -> tuple[slice, slice]:
@@ -136,7 +151,7 @@ def _relearn(costs_khw: Float32, seeds_khw: Float32, skin_density: Float32) -> F
     return np.asarray(mixed * skin_density.size, dtype=np.float32)
 
 
-def _labels(costs: Float32, body: Body, maps: BodyMaps) -> UInt8:
+def _labels(costs: Float32, image: UInt8, body: Body, maps: BodyMaps, reach: Reach) -> UInt8:
     """ATR labels from material costs."""
     material = costs.argmin(axis=0)
     material = _tidy(material, maps)
@@ -157,23 +172,12 @@ def _labels(costs: Float32, body: Body, maps: BodyMaps) -> UInt8:
     names = (Label.FACE, Label.LEFT_ARM, Label.RIGHT_ARM, Label.LEFT_LEG, Label.RIGHT_LEG)
     for i, name in enumerate(names):
         labels[skin & (parts == i)] = name
-    labels[material == LOWER] = _lower_kind(labels, material == LOWER, body, maps)
+    lower = material == LOWER
+    undivided = is_skirt(lower, labels, image, body)
+    labels[lower] = Label.SKIRT if undivided else Label.PANTS
+    if undivided and reach.one and reach.seam is None:
+        labels[lower | (material == UPPER)] = Label.DRESS
     return labels
-
-
-def _lower_kind(labels: UInt8, lower: Bool, body: Body, maps: BodyMaps) -> Label:
-    """A skirt where bare legs come out of one undivided piece; else pants."""
-    bare = np.isin(labels, (Label.LEFT_LEG, Label.RIGHT_LEG)) & (maps.trunk > 1.25)
-    if bare.sum() < 0.08 * body.unit**2:
-        return Label.PANTS
-    ys = np.nonzero(lower)[0]
-    if len(ys) == 0:
-        return Label.PANTS
-    bottom = np.quantile(ys, 0.93)
-    row = lower[int(bottom)]
-    cols = np.nonzero(row)[0]
-    filled = row.sum() / max(1, cols[-1] - cols[0] + 1) if len(cols) else 0.0
-    return Label.SKIRT if filled > 0.93 else Label.PANTS
 
 
 def _tidy(material: npt.NDArray[np.intp], maps: BodyMaps) -> npt.NDArray[np.intp]:
