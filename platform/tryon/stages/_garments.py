@@ -65,8 +65,8 @@ class Reach:
 
     @property
     def long(self) -> bool:
-        """Whether the top clearly hangs below the hips, and something else is seen below it."""
-        return 1.12 < self.end < self.bottom - 0.12
+        """Whether the top clearly hangs below the hips."""
+        return self.end > 1.12 and self.bottom > 1.2 and not self.one
 
 
 def reach_of(bins: Int32, light: Float32, cloth: Bool, maps: BodyMaps) -> Reach:

@@ -189,12 +189,13 @@ def _skin(maps: BodyMaps, cuts: Cuts) -> Float32:
 
 
 def _hair(maps: BodyMaps, cuts: Cuts) -> Float32:
+    short = 1 - float(np.clip(cuts.hair * 5 - 0.5, 0, 1))
     inside = -3.5 * (1 - _ramp(maps.head, 0.75, 1.0)) * _ramp(maps.face_y, -0.5, -0.2)
     far = -5.0 * _ramp(maps.head, 1.9, 2.8)
     hanging = -0.5 - 5.0 * _ramp(maps.trunk, 0.15, 0.85) - 5.0 * _ramp(np.abs(maps.lateral), 0.42, 0.75)
-    hanging = np.where(maps.face_y > 0.2, hanging, NEVER) - SHORT_HAIR * (1 - float(np.clip(cuts.hair * 5 - 0.5, 0, 1)))
+    hanging = np.where(maps.face_y > 0.2, hanging, NEVER)
     throat = -1.5 * (1 - _ramp(maps.neck, 0.0, 0.06)) * _ramp(maps.face_y, 0.8, 1.1)
-    return np.asarray(np.maximum(inside + far, hanging) + throat)
+    return np.asarray(np.maximum(inside + far, hanging) + throat - SHORT_HAIR * short * _ramp(maps.face_y, 0.7, 1.1))
 
 
 def _upper(maps: BodyMaps, cuts: Cuts) -> Float32:
