@@ -128,22 +128,30 @@ def _look(uri: str) -> list[FileInfo]:
 
 
 def _fetch(uri: str, files: list[FileInfo]) -> Path:
-    """The folder of the cache that holds these files; written whole, so that processes may race."""
-    state = [(f.path, f.size, f.mtime_ns) for f in files]
-    target = cache_folder() / "weights" / storage.sha256(json.dumps([uri, state]).encode())[:16]
-    if target.is_dir():
-        return target
-    made = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """The folder of the cache that holds these files as they are now; written whole, so that processes may race."""
+    parent = cache_folder() / "weights"
+    made = parent / f"{uuid.uuid4().hex[:8]}.tmp"
     try:
-        _download(uri, files, made)
-        os.rename(made, target)
+        target = parent / storage.sha256(json.dumps(_versions(uri, files)).encode())[:16]
+        if not target.is_dir():
+            _download(uri, files, made)
+            _publish(made, target)
     except OSError as error:
+        text = f"{uri} cannot be fetched into {parent}: {error}"
+        raise StorageError(text, code="uri-unreadable", field="weights") from error
+    finally:
         shutil.rmtree(made, ignore_errors=True)
-        if not target.is_dir():  # else another process was first
-            raise StorageError(
-                f"{uri} cannot be fetched into {target.parent}: {error}", code="uri-unreadable"
-            ) from error
     return target
+
+
+def _versions(uri: str, files: list[FileInfo]) -> list[tuple[str, str]]:
+    """Path and ETag of each file: what it holds now, without reading it."""
+    filesystem, _ = storage.resolve(uri)
+    found = []
+    for file in files:
+        with filesystem.open_input_file(file.path) as stream:
+            found.append((file.path, stream.metadata().get("ETag", b"").decode()))
+    return found
 
 
 def _download(uri: str, files: list[FileInfo], folder: Path) -> None:
@@ -152,6 +160,14 @@ def _download(uri: str, files: list[FileInfo], folder: Path) -> None:
     for file in files:
         with filesystem.open_input_stream(file.path) as source, (folder / file.base_name).open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 22)
+
+
+def _publish(made: Path, target: Path) -> None:
+    try:
+        os.rename(made, target)
+    except OSError:
+        if not target.is_dir():  # else another process was first, with the same files
+            raise
 
 
 def _hub_folder(name: str, revision: str | None) -> Path:
