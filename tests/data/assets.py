@@ -46,7 +46,7 @@ def _drawn() -> tuple[Row, ...]:
         row |= Agnostic().process(row)
         chart = row["parse"] * row["person_mask"]
         row["dense"] = np.dstack([row["person_mask"] * np.uint8(2), chart, chart])
-        rows.append(row | {"split": "train" if i else "test", "quality": '{"blur": 0.5}', "person_hash": f"{i:016x}"})
+        rows.append(row | {"split": "train" if i else "test", "quality": '{"blur": 0.5}', "person_hash": f"{i:096x}"})
     return tuple(rows)
 
 

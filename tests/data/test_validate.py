@@ -163,7 +163,7 @@ def test_planted_fault_is_found(name: str, tmp_path: Path) -> None:
 def test_wrong_hash_digits_and_json_are_told_apart(tmp_path: Path) -> None:
     uri = str(tmp_path / "data")
     write_clean(uri, set_to(person_hash="xyz"))
-    assert "16 hex digits" in failed(look(uri))[TEXT].first[0].what
+    assert "96 hex digits" in failed(look(uri))[TEXT].first[0].what
 
 
 def test_missing_layers_are_no_fault(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 from tryon.config import Config
 from tryon.data.anatomy import CHIN, GARMENT_LABELS, face_height, grown, has_label
 from tryon.sample import CATEGORIES, FIELDS, GREY, NUM_LABELS, Joint, Kind, Label, Row
+from tryon.stages.fingerprint import DIGEST_DIGITS, HASH_BITS
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -21,7 +22,12 @@ Bool = npt.NDArray[np.bool_]
 NUM_LIP_LABELS = 20
 NUM_PARTS = 24
 JSON_FIELDS = ("quality", "metadata")
-HEX_FIELDS = ("person_hash", "garment_hash", "person_digest", "garment_digest")
+HEX_FIELDS = {
+    "person_hash": HASH_BITS // 4,
+    "garment_hash": HASH_BITS // 4,
+    "person_digest": DIGEST_DIGITS,
+    "garment_digest": DIGEST_DIGITS,
+}  # hex digits
 TRUNK = (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER, Joint.LEFT_HIP, Joint.RIGHT_HIP)
 ON_PERSON = (
     "person", "parse", "lip_parse", "person_mask", "dense", "densepose_image", "agnostic", "agnostic_mask",
@@ -104,7 +110,9 @@ def _size(shape: Sequence[int]) -> str:
 
 def _text_form(field: str, value: str) -> str | None:
     if field in HEX_FIELDS:
-        return None if re.fullmatch(r"[0-9a-f]{16}", value) else f"{field} {value[:40]!r} is not 16 hex digits"
+        digits = HEX_FIELDS[field]
+        fits = re.fullmatch(f"[0-9a-f]{{{digits}}}", value)
+        return None if fits else f"{field} {value[:40]!r} is not {digits} hex digits"
     try:
         told = json.loads(value)
     except ValueError:
@@ -282,7 +290,7 @@ def _amodal(row: Row, _: ValidateConfig) -> str | None:
 SIZES, TEXT = "sizes-agree", "text-form"
 MEANINGS: Mapping[str, str] = {
     SIZES: "the person's layers are of one size, the garment's of one",
-    TEXT: "JSON fields hold objects, hashes 16 hex digits",
+    TEXT: "JSON fields hold objects, hashes hex digits",
 }
 CHECKS: tuple[Check, ...] = (
     Check("category-known", "upper, lower or dress", ("category",), _category, compares=False),

@@ -13,7 +13,7 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.rows import iter_rows, open_parquet
-from tryon.data.shards import QUARANTINE, Manifest, Parent, quarantine_uri, read_manifest, shard_uri
+from tryon.data.shards import Manifest, Parent, read_manifest, shard_uri
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.sample import FIELDS, Row
 
@@ -70,7 +70,6 @@ class InfoWorker:
             "columns": _columns(footer),
             "values": _values(path, [name for name in COUNTED if name in names]),
             "sizes": _sizes(path, [name for name in SIZED if name in names]) if with_sizes else {},
-            "reasons": _reasons(quarantine_uri(uri, number)),
         }
         return ShardReport(number, footer.num_rows, footer.num_rows, 0, payload=json.dumps(told))
 
@@ -106,7 +105,6 @@ class _Total:
         self._rows = self._bytes = 0
         self._columns: dict[str, list[int]] = {}
         self._counts: dict[str, dict[str, Counter[str]]] = {"values": {}, "sizes": {}}
-        self._reasons: Counter[str] = Counter()
 
     def add(self, report: ShardReport) -> None:
         told = json.loads(report.payload)
@@ -118,7 +116,6 @@ class _Total:
         for kind, by_name in self._counts.items():
             for name, counts in told[kind].items():
                 by_name.setdefault(name, Counter()).update(counts)
-        self._reasons.update(told["reasons"])
 
     def info(self, uri: str, manifest: Manifest) -> DataInfo:
         columns = {name: self._columns.get(name, [0, 0]) for name in manifest.fields}
@@ -130,13 +127,12 @@ class _Total:
                 name: FieldInfo(kind=FIELDS[name].kind.value if name in FIELDS else "unknown", rows=rows, bytes=size)
                 for name, (rows, size) in columns.items()
             },
-            reasons=dict(sorted(self._reasons.items())),
             splits=_split_files(uri),
             **{kind: {n: _sorted(c) for n, c in sorted(named.items())} for kind, named in self._counts.items()},
             **manifest.model_dump(
                 include={
                     "schema_version", "tryon_version", "rows_in", "quarantined", "num_shards", "licence", "parents",
-                    "annotators", "config", "sha256",
+                    "annotators", "config", "sha256", "reasons",
                 }
             ),
         )  # fmt: skip
@@ -191,15 +187,9 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return height, width
 
 
-def _reasons(uri: str) -> Counter[str]:
-    if not storage.exists(uri):
-        return Counter()
-    return Counter(row["error_code"] or "-" for row in iter_rows(uri, ["error_code"]))
-
-
 def _split_files(uri: str) -> dict[str, int]:
     folder = storage.join(uri, SPLITS)
     if not storage.exists(folder):
         return {}
     paths = storage.list_files(folder)
-    return {path.rsplit(f"/{SPLITS}/", 1)[-1]: _file_bytes(path) for path in paths if QUARANTINE not in path}
+    return {path.rsplit(f"/{SPLITS}/", 1)[-1]: _file_bytes(path) for path in paths}

@@ -159,6 +159,7 @@ class _Tally:
             "rows_in": (manifest.rows_in, self._in),
             "rows": (manifest.rows, self.rows),
             "quarantined": (manifest.quarantined, self._quarantined),
+            "the sum of reasons": (sum(manifest.reasons.values()), self._quarantined),
         }
         wrong = [
             f"{name} is {told}, the shards add up to {real}" for name, (told, real) in pairs.items() if told != real
