@@ -19,6 +19,7 @@ NUM_MATERIALS = 5
 
 DEFAULT_HEM = 0.95  # trunk coordinate where tops end if colour does not tell
 SKIN_LIKE = 12.0  # density, x uniform, from which on a colour counts as this person's skin
+TOP_LIKE = 25.0  # likewise for the top
 HAIR_SKIN_LIKE = 150.0  # likewise for hair: blond is close to skin
 TEXTURE_WEIGHT = 1.5
 SHORT_HAIR = 4.0  # hair on neck and shoulders where none is seen beside the jaw
@@ -89,6 +90,23 @@ def without_skin(seeds_khw: Float32, skin_density: Float32) -> Float32:
         enough = left.sum() >= (0.15 if k == HAIR else 0.3) * seeds_khw[k].sum()
         if enough or k == HAIR:
             out[k] = left
+    return out
+
+
+def without_top(seeds_khw: Float32, top_density: Float32) -> Float32:
+    """Drops what has the top's colours from what the lower garment is learnt from: ties and tails that hang over it.
+
+    A lower garment that would lose most of its seeds keeps them: it is of the top's colour.
+
+    Args:
+        seeds_khw: from `seeds`.
+        top_density: density of each pixel's colour under the top's model, x uniform, float32 (H, W).
+    """
+    left = seeds_khw[LOWER] * (top_density <= TOP_LIKE)
+    if left.sum() < 0.5 * seeds_khw[LOWER].sum():
+        return seeds_khw
+    out = seeds_khw.copy()
+    out[LOWER] = left
     return out
 
 
@@ -206,7 +224,7 @@ def _upper(maps: BodyMaps, cuts: Cuts) -> Float32:
         torso = np.maximum(torso, sleeve - 8.0 * maps.arm_distance[side])
     # Ties and tails hang below the hem: there colour alone may tell the top from what is below, its shoes apart.
     beyond = -3.5 * _ramp(maps.trunk, cuts.hem - 0.03, cuts.hem + 0.25)
-    beyond = beyond - 3.5 * _ramp(maps.trunk, cuts.hem + 0.6, cuts.hem + 0.9)
+    beyond = beyond - 3.5 * _ramp(maps.trunk, cuts.hem + 1.0, cuts.hem + 1.3)
     on_arm = maps.off_arms <= 0
     below = np.where(on_arm, 0.3 * beyond, beyond)
     head = -6.0 * (1 - _ramp(maps.head, 0.95, 1.5)) - 4.0 * (maps.face_y < 0.6)

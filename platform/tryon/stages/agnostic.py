@@ -30,6 +30,7 @@ LEG_RADII = (0.36, 0.27, 0.2)  # at hip, knee, ankle
 GARMENT_MARGIN = 0.07  # around the old garment, so that its outline cannot be seen
 LIMB_MARGIN = 0.05
 HEM_MARGIN = 0.05  # how far a longer new top may reach over the lower garment
+STRAND_MARGIN = 0.06  # skin this near to hair: lit strands look like skin
 WRIST = 1.95  # arm coordinate: 0 shoulder, 1 elbow, 2 wrist
 CHIN = 0.98  # in half face heights below the face's centre
 
@@ -49,6 +50,7 @@ class Agnostic(RowStage):
     """
 
     name: ClassVar[str] = "agnostic"
+    version: ClassVar[int] = 2
     reads = ("person", "parse", "pose", "person_mask", "category")
     adds = ("agnostic", "agnostic_mask")
 
@@ -92,7 +94,9 @@ def agnostic_mask(parse: UInt8, pose: npt.NDArray[np.float32], person_mask: UInt
     person = resize(person_mask, *shape, nearest=True) > 0
     covered = np.zeros(shape, dtype=bool)
     face = (maps.face_y < CHIN) & (maps.head < 1.3)
-    keep = _is(small, HEAD) | (_is(small, (Label.FACE,)) & face)
+    hair = _is(small, HEAD)
+    strands = _grown(hair, STRAND_MARGIN * body.unit) & _is(small, (Label.FACE,))
+    keep = hair | strands | (_is(small, (Label.FACE,)) & face)
     hands = _hands(small, body, maps)
     if category in ("upper", "dress"):
         covered |= _upper(small, person, body, maps)

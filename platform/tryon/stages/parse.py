@@ -29,6 +29,7 @@ from tryon.stages._materials import (
     log_priors,
     seeds,
     without_skin,
+    without_top,
 )
 from tryon.stages._priors import BodyMaps, body_maps
 from tryon.stages.base import RowStage
@@ -109,6 +110,8 @@ class GeometricParse(RowStage):
         cloth = (small_mask > 0.5) & (small_maps.off_arms > 0) & (skin <= SKIN_LIKE)
         reach = reach_of(small_bins, np.ascontiguousarray(lab[::2, ::2, 0]), cloth, small_maps)
         weights = without_skin(seeds(small_mask, small_maps, reach=reach), skin)
+        top = density(small_bins, weights[UPPER])[small_bins]
+        weights = without_top(weights, top)
         for _ in range(self._rounds):
             tables = _log_tables(small_bins, weights)
             colour = tables[:, small_bins]
@@ -116,7 +119,7 @@ class GeometricParse(RowStage):
             costs = -(colour + log_priors(small_mask, small_texture, small_maps, cuts))
             costs = smooth_costs(costs, small_guide, radius=2, eps=1e-3)
             sure = without_skin(seeds(small_mask, small_maps, cuts, reach), skin)
-            weights = _relearn(costs, sure, skin)
+            weights = without_top(_relearn(costs, sure, skin), top)
         tables = _log_tables(small_bins, weights)
         cuts = find_cuts(tables[:, small_bins], small_mask, small_maps, reach)
         costs = -(tables[:, bins] + log_priors(mask, texture, maps, cuts))
