@@ -45,7 +45,7 @@ def photo_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Annotated simulator samples: 40 of 128x96, two shards."""
-    from tryon.data.annotate import AnnotateConfig, annotate_job
+    from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
     from tryon.data.job import run_job
     from tryon.data.sources.base import open_source
     from tryon.data.synth import SynthConfig, synth_job
@@ -53,7 +53,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("data")
     raw, out = str(folder / "raw"), str(folder / "annotated")
     run_job(synth_job(SynthConfig(num=40, size=SMALL, seed=7)), raw, num_actors=0)
-    run_job(annotate_job(open_source(raw), AnnotateConfig(), raw), out, num_actors=0)
+    run_job(annotate_job(open_source(raw), AnnotateConfig(layers=TRAINING_LAYERS), raw), out, num_actors=0)
     return out
 
 

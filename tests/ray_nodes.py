@@ -30,12 +30,7 @@ class Head:
 
 
 def _ports() -> list[str]:
-    names = (
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "metrics-export-port",
-        "runtime-env-agent-port",
-    )
+    agents = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export", "runtime-env-agent")
     return [f"--{name}-port={free_port()}" for name in agents]
 
 

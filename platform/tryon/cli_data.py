@@ -56,7 +56,7 @@ def data_annotate(
     from tryon.show import run_job_shown
 
     config = parse_config(AnnotateConfig, {"size": parse_size(size) if size else None}, "annotate")
-    run_job_shown(annotate_job(open_source(source), config, source), out, "annotate", actors)
+    run_job_shown(annotate_job(open_source(source, "person"), config, source), out, "annotate", actors)
 
 
 @data_app.command("sheet")

@@ -14,10 +14,10 @@ from rich.panel import Panel
 
 from tryon import storage
 from tryon.codec import decode_image, encode_png
-from tryon.data.annotate import AnnotateConfig, annotate_job
-from tryon.data.synth import SynthConfig, synth_job
+from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.simulator import render, sample_figure, sample_garment, sample_scene
 from tryon.data.sources.base import open_source
+from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.cluster import ray_session
 from tryon.errors import ConfigError, SampleError, TryonError
 from tryon.evaluation.run import METHOD, Evaluation
@@ -69,7 +69,8 @@ def _make_data(out: Path, scale: float) -> None:
         raw, annotated = str(out / "data" / f"{name}-raw"), str(out / "data" / name)
         config = SynthConfig(num=max(16, round(num * scale)), size=SIZE, seed=seed)
         run_job_shown(synth_job(config), raw, "simulate")
-        run_job_shown(annotate_job(open_source(raw), AnnotateConfig(), raw), annotated, "annotate")
+        layers = AnnotateConfig(layers=TRAINING_LAYERS)
+        run_job_shown(annotate_job(open_source(raw), layers, raw), annotated, "annotate")
 
 
 def _serve_once(out: Path, bundle: str, person: Path | None, garment: Path | None, port: int) -> float:

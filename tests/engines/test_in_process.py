@@ -23,7 +23,7 @@ def test_a_missing_field_is_named_with_its_stage_and_who_adds_it() -> None:
     with pytest.raises(PipelineError) as caught:
         build_pipeline([spec for spec in SPECS if spec.name != "parse"], GIVEN)
     assert caught.value.code == "field-missing"
-    for word in ("'agnostic'", "'parse'", "put 'parse' before it"):
+    for word in ("'agnostic'", "'parse'", "put 'parse' or"):
         assert word in caught.value.message
 
 

@@ -41,15 +41,28 @@ def check_fields(uri: str, manifest: Manifest, reads: Sequence[str]) -> None:
     if missing:
         text = f"data set {uri!r} lacks {', '.join(missing)}; `tryon data annotate {uri} --out …` adds annotation"
         raise DataError(text, code="data-fields", field="--data")
+    empty = [name for name in reads if manifest.nulls.get(name) == manifest.rows]
+    if empty:
+        text = f"no row of data set {uri!r} has {', '.join(empty)}: it holds {_what_it_holds(manifest)}"
+        raise DataError(text, code="data-fields", field="--data")
+
+
+def _what_it_holds(manifest: Manifest) -> str:
+    filled = [name for name in ("person", "garment") if name in manifest.fields]
+    return " and ".join(f"{manifest.rows - manifest.nulls.get(name, 0)} {name} photos" for name in filled)
 
 
 def decode_columns(
     columns: Mapping[str, Any], size: tuple[int, int], split: Split, val_fraction: float
 ) -> dict[str, Any]:
-    """Encoded columns of a block to stacked arrays of one split at one size."""
+    """Encoded columns of a block to stacked arrays of one split at one size; rows that lack a column are left out."""
     ids = [str(row_id) for row_id in columns["id"]]
-    keep = [i for i, row_id in enumerate(ids) if in_split(row_id, split, val_fraction)]
     names = tuple(columns)
+    keep = [
+        i
+        for i, row_id in enumerate(ids)
+        if in_split(row_id, split, val_fraction) and all(columns[name][i] is not None for name in names)
+    ]
     batch = decode_batch({name: [columns[name][i] for i in keep] for name in names}, names)
     return stack_rows(batch, size)
 
@@ -128,7 +141,8 @@ def _rows(batch: Batch, size: tuple[int, int], split: Split, val_fraction: float
     rows: Iterable[dict[str, Any]] = (
         dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)
     )
-    return [resize_row(row, size) for row in rows if in_split(row["id"], split, val_fraction)]
+    whole = (row for row in rows if all(value is not None for value in row.values()))
+    return [resize_row(row, size) for row in whole if in_split(row["id"], split, val_fraction)]
 
 
 def _join(rows: Sequence[dict[str, Any]]) -> Batch:

@@ -51,6 +51,7 @@ class Manifest(Config):
     rows: int = Field(ge=0, description="rows written")
     quarantined: int = Field(ge=0, description="rows set aside with a reason")
     reasons: Mapping[str, int] = Field(default_factory=dict, description="quarantined rows by error code")
+    nulls: Mapping[str, int] = Field(default_factory=dict, description="rows without a field, where there are such")
     num_shards: int = Field(ge=0, description="Parquet files")
     config: Mapping[str, Any] = Field(default_factory=dict, description="what the run was told to do")
     annotators: Mapping[str, int] = Field(default_factory=dict, description="version of each stage the rows went by")
@@ -118,10 +119,13 @@ def write_shard(uri: str, shard: int, batch: Batch, fields: tuple[str, ...], con
     _write_quarantine(uri, shard, batch, bad)
     columns = encode_batch({name: [column[i] for i in good] for name, column in batch.items()}, fields)
     sha256 = content_sha256(columns, fields)
-    reasons = json.dumps(Counter(sorted(batch["error_code"][i] for i in bad))) if bad else ""
-    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "sha256": sha256, "payload": reasons}
+    payload = json.dumps({
+        "nulls": {name: nulls for name in fields if (nulls := sum(value is None for value in columns[name]))},
+        "reasons": Counter(sorted(batch["error_code"][i] for i in bad)),
+    })  # fmt: skip
+    counts = {"rows_in": total, "rows_out": len(good), "quarantined": len(bad), "sha256": sha256, "payload": payload}
     storage.write_bytes(shard_uri(uri, shard), _parquet(columns, fields, {**counts, "config_hash": config_hash}))
-    return ShardReport(shard, total, len(good), len(bad), sha256, payload=reasons)
+    return ShardReport(shard, total, len(good), len(bad), sha256, payload=payload)
 
 
 def _write_quarantine(uri: str, shard: int, batch: Batch, bad: Sequence[int]) -> None:
@@ -195,6 +199,7 @@ class ManifestWriter:
         self._fields = fields
         self._hash = ContentHash()
         self._reasons: Counter[str] = Counter()
+        self._nulls: Counter[str] = Counter()
         self._rows_in = self._rows = self._quarantined = self._shards = 0
 
     def add(self, report: ShardReport) -> None:
@@ -204,7 +209,9 @@ class ManifestWriter:
         self._rows += report.rows_out
         self._quarantined += report.quarantined
         self._shards += 1
-        self._reasons.update(json.loads(report.payload or "{}"))
+        told = json.loads(report.payload)
+        self._reasons.update(told["reasons"])
+        self._nulls.update(told["nulls"])
         self._hash.add(report.shard, report.sha256)
 
     def finish(self) -> Manifest:
@@ -219,6 +226,7 @@ class ManifestWriter:
             rows=self._rows,
             quarantined=self._quarantined,
             reasons=dict(sorted(self._reasons.items())),
+            nulls=dict(sorted(self._nulls.items())),
             num_shards=self._shards,
             sha256=self._hash.hexdigest(),
             **self._told,

@@ -43,6 +43,12 @@ class Source(Protocol):
         """Changes when the samples behind equal tasks have changed; empty where that is not known cheaply."""
 
 
+def complete_fields(source: Source) -> tuple[str, ...]:
+    """Fields that every row of the source has, so that no stage needs to look for rows that lack them."""
+    fields: tuple[str, ...] = getattr(source, "complete", ())
+    return fields
+
+
 def error_row(row_id: str, error: DataError | ValueError, code: str, stage: str) -> Row:
     """A row that stands for a sample that could not be read."""
     return {"id": row_id, "error_code": code, "error": str(error), "error_stage": stage}
@@ -92,7 +98,11 @@ def open_source(
         return VitonHdSource(uri, pairing)
     if is_dresscode(uri):
         return DressCodeSource(uri, pairing)
-    return FolderSource(uri, photos, category)
+    try:
+        return FolderSource(uri, photos, category)
+    except DataError as error:
+        text = f"{error.message}; and no {MANIFEST}, Parquet parts, VITON-HD or DressCode layout"
+        raise DataError(text, code=error.code, field="IN") from error
 
 
 def _is_unfinished_crawl(uri: str) -> bool:

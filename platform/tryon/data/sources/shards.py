@@ -21,6 +21,7 @@ class ShardSource:
         self._uri = storage.absolute(uri)
         self._manifest = read_manifest(self._uri)
         self.fields = self._manifest.fields
+        self.complete = tuple(name for name in self.fields if not self._manifest.nulls.get(name))
         self.licence = self._manifest.licence
 
     def tasks(self) -> Sequence[str]:
