@@ -49,7 +49,7 @@ class FolderSource:
         )
         left_out = LeftOut()
         if next(iter_files(self._root, PHOTO_SUFFIXES, left_out, ordered=False), None) is None:
-            found = f"; {left_out.notice()}" if len(left_out) else ""
+            found = "; ".join(["", *left_out.notice().splitlines()])
             text = f"{uri} holds no photos ({', '.join(PHOTO_SUFFIXES)}){found}"
             raise DataError(text, code="data-empty", field="IN")
 
