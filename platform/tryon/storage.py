@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tryon.errors import StorageError
@@ -46,17 +47,29 @@ def resolve(uri: str) -> tuple[FileSystem, str]:
         raise StorageError(text, code="uri-invalid")
     if not rest.strip("/"):
         raise StorageError(f"{uri!r} names no bucket", code="uri-invalid")
-    return _s3(), rest.rstrip("/")
+    return _s3(rest.partition("/")[0]), rest.rstrip("/")
 
 
-def _s3() -> FileSystem:
+def _s3(bucket: str) -> FileSystem:
+    told = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return _connect(bucket, endpoint, tuple(os.environ.get(name) for name in told))
+
+
+@lru_cache(maxsize=64)
+def _connect(bucket: str, endpoint: str, told: tuple[str | None, ...]) -> FileSystem:
+    """One client for a bucket, an endpoint and credentials: a new one costs 10 ms and its connections."""
     from pyarrow import fs
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not endpoint:
-        return fs.S3FileSystem()
-    scheme, _, host = endpoint.partition("://")
-    return fs.S3FileSystem(endpoint_override=host, scheme=scheme)
+    if endpoint:
+        scheme, _, host = endpoint.partition("://")
+        return fs.S3FileSystem(endpoint_override=host, scheme=scheme)
+    *_, region, default_region = told
+    try:
+        return fs.S3FileSystem(region=region or default_region or fs.resolve_s3_region(bucket))
+    except OSError as error:
+        text = f"bucket {bucket!r} cannot be reached: {error}; set AWS_REGION, or AWS_ENDPOINT_URL for another server"
+        raise StorageError(text, code="uri-unreadable") from error
 
 
 def absolute(uri: str) -> str:
