@@ -104,8 +104,8 @@ def prepare(photo: UInt8, size: int) -> npt.NDArray[np.float32]:
         BGR float32 (3, size, size), normalised; black where the photo does not reach.
     """
     scale, left, top = placement((photo.shape[0], photo.shape[1]), size)
-    # Bilinear sampling skips pixels below half size, so what is larger than four times the input is averaged first.
-    shrink = int(0.5 / scale) or 1
+    # Bilinear sampling skips pixels below half size, so a photo twice that large or more is averaged first.
+    shrink = max(1, max(photo.shape) // (2 * size))
     small = resize(photo, max(1, photo.shape[0] // shrink), max(1, photo.shape[1] // shrink))
     fy, fx = photo.shape[0] / small.shape[0], photo.shape[1] / small.shape[1]
     matrix = np.array([[scale * fx, 0, left + scale * (fx - 1) / 2], [0, scale * fy, top + scale * (fy - 1) / 2]])

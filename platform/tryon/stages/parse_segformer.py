@@ -121,7 +121,7 @@ def _load_network(folder: Path, weights: str) -> tuple[nn.Module, list[str]]:
         )
         raise BundleError(text, code="weights-mismatch", field="weights")
     names = network.config.id2label
-    return network.eval(), [names[i] for i in range(len(names))]
+    return network.eval(), [str(names.get(i, f"LABEL_{i}")) for i in range(network.config.num_labels)]
 
 
 def _unusable(weights: str, error: Exception) -> BundleError:
