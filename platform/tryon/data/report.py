@@ -120,9 +120,9 @@ def _pictures(
 
 
 def _render(told: DataInfo, tally: Tally, reasons: list[Reason], shown: list[Shown]) -> str:
-    from jinja2 import Environment, PackageLoader, select_autoescape
+    from jinja2 import Environment, PackageLoader
 
-    environment = Environment(loader=PackageLoader("tryon.data"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("tryon.data"), autoescape=True)
     environment.filters |= {"figure": figure, "size": _size}
     rejected = max(1, sum(reason.count for reason in reasons))
     return environment.get_template("report.html.j2").render(
