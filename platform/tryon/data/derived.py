@@ -108,9 +108,9 @@ def decode_row(row: Row) -> Row:
     return decoded
 
 
-def without_files(row: Row) -> Row:
+def without_files(row: Row, keep: Sequence[str] = ()) -> Row:
     """The row less the files its photos were decoded from: for rows whose photos are about to change."""
-    return {name: None if name in FILE_FIELDS else value for name, value in row.items()}
+    return {name: None if name in FILE_FIELDS and name not in keep else value for name, value in row.items()}
 
 
 def require_fields(uri: str, fields: Sequence[str], needed: Sequence[str], purpose: str) -> None:

@@ -115,11 +115,11 @@ def map_flow(flow_hw2: Float32, person: FrameMap, garment: FrameMap) -> Float32:
     target = flow_hw2 + _pixels(flow_hw2.shape[:2])
     valid = np.isfinite(target).all(axis=-1)
     known = np.where(valid[..., None], target, 0).astype(np.float32)
-    near = _remap(target, person, cv2.INTER_NEAREST, beyond=np.nan)
-    weight = _remap(valid.astype(np.float32), person, cv2.INTER_LINEAR)
-    mean = _remap(known, person, cv2.INTER_LINEAR) / np.maximum(weight, 1e-6)[..., None]
-    whole = (weight > 1 - 1e-3) & (np.abs(mean - near).max(axis=-1) < SEAM_PX)
-    mapped = garment.points(np.where(whole[..., None], mean, near)) - _pixels(person.size)
+    near = garment.points(_remap(target, person, cv2.INTER_NEAREST, beyond=np.nan))
+    mean = garment.points(_remap(known, person, cv2.INTER_LINEAR))
+    whole = _remap(valid.astype(np.float32), person, cv2.INTER_LINEAR) > 1 - 1e-3
+    whole &= np.abs(mean - near).max(axis=-1) < SEAM_PX
+    mapped = np.where(whole[..., None], mean, near) - _pixels(person.size)
     mapped[np.abs(mapped).max(axis=-1) > MAX_FLOW_PX] = np.nan
     return np.asarray(mapped, dtype=np.float32)
 
@@ -151,13 +151,6 @@ def mirror(size: Size) -> FrameMap:
 def then(first: FrameMap, second: FrameMap) -> FrameMap:
     """One map after the other."""
     return FrameMap(second.matrix @ first.matrix, second.size)
-
-
-def shifted(x_px: float, y_px: float, size: Size) -> FrameMap:
-    """The source laid into a frame of another size, its corner at x, y."""
-    matrix = np.eye(3)
-    matrix[:2, 2] = x_px, y_px
-    return FrameMap(matrix, size)
 
 
 def draw_affine(config: AffineConfig, size: Size, rng: np.random.Generator) -> FrameMap:

@@ -80,6 +80,8 @@ GARMENT_PHOTOS = ("garment", "warped_garment", "true_garment")
 COMPOSED = ("tryon", "generated")
 # Black outside what they show.
 BLACK_OUTSIDE = ("true_garment", "warped_garment")
+# Its colours name left and right parts: neither a mean of two of them nor a mirror of it is true.
+COLOUR_CODED = ("densepose_image",)
 
 _MAPPED: Mapping[Kind, Callable[[FrameMap, str, Any], Any]] = {
     Kind.IMAGE: lambda frame, name, v: _picture(frame, name, v),
@@ -111,7 +113,7 @@ def augment_row(row: Row, config: AugmentConfig, variant: int) -> Row:
     out = map_row(row, person, garment)
     out["id"] = f"{row['id']}#a{variant}"
     _relight(out, config, rng)
-    _agree(row, out)
+    agree(row, out)
     return out
 
 
@@ -132,7 +134,7 @@ def map_row(row: Row, person: FrameMap, garment: FrameMap) -> Row:
 
 
 def _picture(frame: FrameMap, name: str, value: UInt8) -> UInt8 | None:
-    if name == "densepose_image":  # its colours name left and right parts: no mirror of it is true
+    if name in COLOUR_CODED:
         return None if frame.mirrors else frame.nearest(value)
     return frame.soft(value) if name in BLACK_OUTSIDE else frame.image(value)
 
@@ -224,7 +226,7 @@ def _change(out: Row, names: tuple[str, ...], change: Callable[[UInt8], UInt8]) 
             out[name] = change(out[name])
 
 
-def _agree(row: Row, out: Row) -> None:
+def agree(row: Row, out: Row) -> None:
     """Makes the layers that are made of others what they are by definition, to the pixel, in place."""
     mask, person = out.get("agnostic_mask"), out.get("person")
     if out.get("agnostic") is not None:
