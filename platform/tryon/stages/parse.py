@@ -88,7 +88,7 @@ class GeometricParse(RowStage):
         pose[:, :2] -= np.array([left, top], dtype=np.float32) * (np.abs(pose[:, :2]).sum(axis=1) > 0)[:, None]
         labels = np.zeros(shape, dtype=np.uint8)
         labels[window] = self._parse(image[window], mask[window], pose)
-        return {"parse": _enlarge(labels, height, width)}
+        return {"parse": enlarge(labels, height, width)}
 
     def _parse(self, image: UInt8, mask: Float32, pose: Float32) -> UInt8:
         body = body_of(pose)
@@ -204,7 +204,7 @@ def _tidy(material: npt.NDArray[np.intp], maps: BodyMaps) -> npt.NDArray[np.intp
     return out
 
 
-def _enlarge(labels: UInt8, height: int, width: int) -> UInt8:
+def enlarge(labels: UInt8, height: int, width: int) -> UInt8:
     """Brings labels to (height, width) with smooth outlines: each label's soft share is scaled, the largest wins."""
     if height <= labels.shape[0]:
         return resize(labels, height, width, nearest=True)

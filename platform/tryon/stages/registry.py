@@ -21,6 +21,7 @@ STAGES: Mapping[str, str] = {
     "parse_schp": "tryon.stages.parse_schp:SchpParse",
     "garment_mask": "tryon.stages.garment_mask:GarmentMask",
     "agnostic": "tryon.stages.agnostic:Agnostic",
+    "dense": "tryon.stages.dense:Dense",
     "quality": "tryon.stages.quality:Quality",
     "fingerprint": "tryon.stages.fingerprint:Fingerprint",
     "warp": "tryon.stages.warp:Warp",
