@@ -119,3 +119,12 @@ def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:
 
 def test_sha256_is_the_published_digest_of_abc() -> None:
     assert storage.sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_names_do_not_change_bytes(tmp_path: Path) -> None:
+    storage.write_bytes(f"{tmp_path}/a.gz", b"not packed")
+    assert (tmp_path / "a.gz").read_bytes() == storage.read_bytes(f"{tmp_path}/a.gz") == b"not packed"
+    with s3_bucket("names-test") as bucket:
+        storage.write_bytes(f"{bucket}/a.gz", b"not packed")
+        with storage.open_file(f"{bucket}/a.gz") as file:
+            assert file.read() == storage.read_bytes(f"{bucket}/a.gz") == b"not packed"

@@ -142,7 +142,7 @@ def read_bytes(uri: str) -> bytes:
             raise StorageError(f"{uri} does not exist", code="uri-missing")
         if info.type == fs.FileType.Directory:
             raise StorageError(f"{uri} is a folder, a file is needed", code="uri-unreadable")
-        with filesystem.open_input_stream(path) as stream:
+        with filesystem.open_input_stream(path, compression=None) as stream:  # else a .gz is unpacked
             data: bytes = stream.read()
             return data
     except OSError as error:
@@ -180,7 +180,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         if local:
             filesystem.create_dir(os.path.dirname(path), recursive=True)
-        with filesystem.open_output_stream(target) as stream:
+        with filesystem.open_output_stream(target, compression=None) as stream:
             stream.write(data)
         if local:
             os.replace(target, path)

@@ -80,7 +80,7 @@ def open_shop() -> Iterator[Shop]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the base class's name
+        def do_GET(self) -> None:
             answer = shop.answer(Request(self.path, time.monotonic(), dict(self.headers)))
             time.sleep(answer.wait_s)
             self.send_response(answer.status)
