@@ -84,9 +84,7 @@ def _load_processor(folder: Path, weights: str) -> Any:
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            folder, backend="pil", local_files_only=True
-        )
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
         raise _unusable(weights, error) from error
     for option in ("do_center_crop", "do_pad"):
@@ -144,5 +142,5 @@ def _quiet() -> None:
     except ImportError as error:
         text = "the segformer parser needs transformers: pip install transformers==5.23.0"
         raise ConfigError(text, code="parser-unavailable", field="parser") from error
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
