@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from tryon.data.simulator.anatomy import NECK_Y
+from tryon.data.simulator.config import DEFAULT, SimulatorConfig
 from tryon.data.simulator.figure import ArmPose, FigureSpec, sample_figure
-from tryon.data.simulator.garment import GarmentSpec, sample_garment
-from tryon.data.simulator.render import check_size, render, warp_by_flow
+from tryon.data.simulator.lowers import LowerSpec
+from tryon.data.simulator.render import check_size, draw_unshaded, render, warp_by_flow
 from tryon.data.simulator.scene import SceneSpec, sample_scene
-from tryon.sample import Row
+from tryon.data.simulator.tops import TopSpec
+from tryon.data.simulator.wardrobe import GarmentSpec, sample_garment
+from tryon.sample import CATEGORIES, Row
 
 __all__ = [
     "ArmPose",
     "FigureSpec",
     "GarmentSpec",
+    "LowerSpec",
     "SceneSpec",
+    "SimulatorConfig",
+    "TopSpec",
+    "draw_unshaded",
     "render",
     "sample_figure",
     "sample_garment",
@@ -30,15 +38,24 @@ __all__ = [
 ]
 
 
-def sample_specs(seed: int, index: int) -> tuple[FigureSpec, GarmentSpec, SceneSpec]:
+def sample_specs(seed: int, index: int, config: SimulatorConfig = DEFAULT) -> tuple[FigureSpec, GarmentSpec, SceneSpec]:
     """The figure, garment and scene of one sample; each has its own random stream."""
-    figure, garment, scene = (
-        np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence([seed, index]).spawn(3)
+    figure, garment, scene, mix = (
+        np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence([seed, index]).spawn(4)
     )
-    return sample_figure(figure), sample_garment(garment), sample_scene(scene)
+    category = str(mix.choice(CATEGORIES, p=[config.share(name) for name in CATEGORIES]))
+    person, worn = sample_figure(figure, config, category), sample_garment(garment, category, config)
+    return person, worn, sample_scene(scene, config, _reach(person, worn))
 
 
-def simulate(seed: int, index: int, height: int, width: int) -> Row:
+def _reach(figure: FigureSpec, garment: GarmentSpec) -> float | None:
+    """Heads below the crown that the frame must show; None for tops."""
+    if isinstance(garment, LowerSpec):
+        return figure.waist_y + garment.length
+    return None if garment.category == "upper" else NECK_Y + garment.length
+
+
+def simulate(seed: int, index: int, height: int, width: int, config: SimulatorConfig = DEFAULT) -> Row:
     """Draws one paired sample.
 
     Args:
@@ -46,15 +63,17 @@ def simulate(seed: int, index: int, height: int, width: int) -> Row:
         index: of the sample, 0 or more.
         height: of all images, px, 64..4096.
         width: of all images, px, 48..4096.
+        config: what share of samples shows what.
 
     Returns:
-        A row with the fields id, category, person, garment, garment_mask, pose, person_mask, parse,
+        A row with the fields id, category, person, garment, garment_mask, pose, person_mask, parse, dense,
         true_flow, true_garment, true_mask, true_amodal_mask and unoccluded_person, as `tryon.sample.FIELDS`
-        defines them. The same arguments give the same bytes in every process.
+        defines them; `tryon.data.simulator.dense` has the charts of `dense`. The same arguments give the same
+        bytes in every process.
 
     Raises:
         ConfigError: the size is out of bounds.
     """
     check_size(height, width)
-    figure, garment, scene = sample_specs(seed, index)
+    figure, garment, scene = sample_specs(seed, index, config)
     return {"id": f"sim-{seed}-{index:08d}", **render(figure, garment, scene, height, width)}

@@ -1,4 +1,4 @@
-"""The figure's trunk, arms and legs as distance fields and height fields (both in heads)."""
+"""The figure's trunk and arms as distance fields and height fields (both in heads)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tryon.data.simulator.figure import FOREARM, NECK_Y, UPPER_ARM, ArmPose, FigureSpec
-from tryon.data.simulator.geometry import Float, Grid, Point, Window, capsule, f32, smooth_max, smoothstep, spline
-
-ARMPIT_Y = 2.02
+from tryon.data.simulator.anatomy import ARMPIT_Y, FOREARM, NECK_Y, UPPER_ARM
+from tryon.data.simulator.figure import ArmPose, FigureSpec
+from tryon.data.simulator.geometry import (
+    Float,
+    Grid,
+    Point,
+    Window,
+    capsule,
+    f32,
+    smooth_max,
+    smoothstep,
+    spline,
+    support,
+)
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,14 @@ def trunk_height(figure: FigureSpec, grid: Grid, trunk: Trunk, half: Float, soft
     fem, keep = figure.femininity, 1.0 - 0.5 * soften
     reach = (0.30 + 0.02 * fem) * figure.chest / 0.72
     bumps = np.zeros(grid.shape, np.float32)
+    rows, _ = support(f32(np.abs(grid.y - 2.0) < 0.8))
+    dy = (grid.y[rows] - np.float32(2.0 + 0.06 * fem)) * np.float32(1 / (0.20 + 0.12 * soften))
+    fall = np.exp(-dy * dy) * np.float32((0.05 + 0.10 * fem) * keep)
     for side in (-1, 1):
-        dx = (trunk.x - np.float32(side * reach + shift)) * np.float32(1 / (0.21 + 0.1 * soften))
-        dy = (grid.y - np.float32(2.0 + 0.06 * fem)) * np.float32(1 / (0.20 + 0.12 * soften))
-        bumps += np.exp(-(dx * dx) - dy * dy) * np.float32((0.05 + 0.10 * fem) * keep)
-    return f32(dome * 0.40 + bumps * (1.0 - s**4))
+        dx = (trunk.x[rows] - np.float32(side * reach + shift)) * np.float32(1 / (0.21 + 0.1 * soften))
+        bumps[rows] += np.exp(-(dx * dx)) * fall
+    s2 = s * s
+    return f32(dome * np.float32(0.40) + bumps * (1.0 - s2 * s2))
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ ARMPIT_T = 0.46  # along the arm, where it leaves the trunk
 
 def arm_points(figure: FigureSpec, side: int) -> tuple[Point, ArmPose]:
     """Shoulder joint and pose of one arm."""
-    return figure.shoulder_joint(side), figure.left_arm if side > 0 else figure.right_arm
+    return figure.shoulder_joint(side), figure.arm_pose(side)
 
 
 def _along(grid: Grid, start: Point, end: Point, nominal: float, side: int) -> tuple[Float, Float]:
@@ -227,15 +240,3 @@ def arm_window(grid: Grid, joint: Point, pose: ArmPose) -> Grid:
     (jx, jy), (ex, ey), (wx, wy) = joint, pose.elbow, pose.wrist
     low = min(jx - 0.3, ex - 0.3, wx - 0.8), min(jy - 0.3, ey - 0.3, wy - 0.8)
     return grid.crop(*low, max(jx + 0.3, ex + 0.3, wx + 0.8), max(jy + 0.3, ey + 0.3, wy + 0.8))
-
-
-def legs_distance(figure: FigureSpec, grid: Grid, ease: float) -> tuple[Float, Float]:
-    """Distance fields of the person's left and right leg with `ease` heads of looseness."""
-    r, cx = 0.50 * figure.hip + ease, figure.centre(3.9)
-    legs = [
-        capsule(
-            grid.x, grid.y, (cx + side * 0.50 * figure.hip, 3.95), (side * 0.50 * figure.hip, 5.6), r, 0.62 * r + ease
-        )
-        for side in (1, -1)
-    ]
-    return f32(legs[0]), f32(legs[1])

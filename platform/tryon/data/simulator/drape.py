@@ -13,24 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tryon.data.simulator.anatomy import ARMPIT_Y, NECK_Y, UPPER_ARM
 from tryon.data.simulator.body import (
     ARMPIT_T,
-    ARMPIT_Y,
     ArmFrame,
     Trunk,
     arm_frame,
     arm_points,
     arm_radius,
-    half_width,
     trunk_fields,
     trunk_height,
     tube_distance,
 )
-from tryon.data.simulator.figure import NECK_Y, UPPER_ARM, FigureSpec
-from tryon.data.simulator.folds import sleeve_folds, trunk_folds
-from tryon.data.simulator.garment import Pattern
+from tryon.data.simulator.figure import FigureSpec
+from tryon.data.simulator.folds import dress_folds, sleeve_folds, trunk_folds
 from tryon.data.simulator.geometry import Float, Grid, Window, coverage, f32, smooth_max, smoothstep, support
 from tryon.data.simulator.layers import Light, overlap, shade
+from tryon.data.simulator.legs import lower_half
+from tryon.data.simulator.top_cloth import TopPattern
+from tryon.data.simulator.tops import HIP
 
 SEAM_BLEND = 0.11  # heads on each side of the armhole over which trunk and sleeve maps blend
 
@@ -45,7 +46,8 @@ class Panel:
         y: (h, w) flat y.
         alpha: (h, w) coverage, whether seen or not.
         brightness: (h, w) shading factor.
-        side: 0 the trunk, +1 the person's left sleeve, -1 the right.
+        side: 0 the trunk or a lower garment, +1 the person's left sleeve, -1 the right.
+        seen: (h, w) share of the coverage that other clothes leave; None: all of it.
     """
 
     window: Window
@@ -54,6 +56,7 @@ class Panel:
     alpha: Float
     brightness: Float
     side: int
+    seen: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,14 @@ class _Sleeve:
 class Drape:
     """A garment on a figure."""
 
-    def __init__(self, figure: FigureSpec, pattern: Pattern) -> None:
+    def __init__(self, figure: FigureSpec, pattern: TopPattern, over: Drape | None = None) -> None:
+        """Drapes a pattern on a figure, `over` another top that it is at least as wide as."""
         self.figure = figure
         self.pattern = pattern
+        self.over = over
         self.stretch = figure.shoulder / 0.80
         self.ease = {"slim": 0.015, "regular": 0.03, "loose": 0.05}[pattern.garment.fit]
+        self.ease += 0.035 if pattern.garment.opening > 0 else 0.0
         self.soften = {"slim": 0.25, "regular": 0.6, "loose": 1.0}[pattern.garment.fit]
 
     @property
@@ -98,7 +104,11 @@ class Drape:
         """Half-width of the worn trunk at heights y, heads: the garment's own, or the body's if that is wider."""
         v = f32(y - NECK_Y)
         own = self.pattern.half_width(v) * self.stretch * (1.0 - 0.10 * smoothstep(0.2, 0.8, v))
-        return smooth_max(f32(half_width(self.figure, y) + self.ease), f32(own), 0.06)
+        if self.pattern.garment.category == "dress":  # folds take up a part of a wide skirt
+            flare = max(self.pattern.garment.hem_width - self.pattern.garment.hip, 0.0)
+            own = own - np.float32(0.30 * flare) * smoothstep(HIP, self.pattern.garment.length, v)
+        half = smooth_max(f32(lower_half(self.figure, y) + self.ease), f32(own), 0.06)
+        return half if self.over is None else np.maximum(half, self.over.worn_half_width(y) + np.float32(0.035))
 
     def worn_sleeve_radius(self, t: Float) -> Float:
         """Radius of the worn sleeve at lengths along the arm, heads."""
@@ -107,7 +117,7 @@ class Drape:
         return smooth_max(f32(arm_radius(self.figure, t) + self.ease), f32(own), 0.04)
 
     def panels(self, grid: Grid, light: Light) -> list[Panel]:
-        """The worn panels, trunk first."""
+        """The worn panels: the trunk, then the person's left and right sleeve if there are any."""
         reach = float(self.worn_half_width(f32([[1.6], [4.0]])).max()) + 0.15
         lean = self.figure.centre(1.3)
         trunk_grid = grid.crop(
@@ -126,6 +136,8 @@ class Drape:
         inside = np.minimum(inside, fields.depth + 0.03)
         height = trunk_height(self.figure, grid, fields, half, self.soften)
         height = height + trunk_folds(self.pattern.garment, self.figure, x, y)
+        if self.pattern.garment.category == "dress":
+            height += dress_folds(self.pattern.garment, self.figure, fields.x / half, y)
         return Panel(grid.window, x, y, coverage(f32(inside), grid.px), shade(f32(height), grid.px, light), 0)
 
     def _trunk_map(self, grid: Grid, trunk: Trunk, half: Float) -> tuple[Float, Float]:
@@ -136,7 +148,9 @@ class Drape:
         near = np.exp(-((np.maximum(trunk.depth, 0.0) * np.float32(1 / 0.45)) ** 2))
         bend = np.float32(0.055) * (grid.y - 2.0) * front
         y = f32(grid.y - np.float32(NECK_Y) + lift * near - bend)
-        turned = _foreshorten(f32(s)) - np.float32(0.48 * math.sin(self.figure.yaw)) * front
+        # What lies on the chest turns further than what lies close to the neck.
+        turn = np.float32(0.48 * math.sin(self.figure.yaw)) * (0.3 + 0.7 * smoothstep(0.0, 0.7, f32(grid.y - 1.3)))
+        turned = foreshorten(f32(s)) - turn * front
         return f32(self.pattern.half_width(y) * turned), y
 
     def _sleeve_map(self, frame: ArmFrame, side: int) -> tuple[Float, Float, Float]:
@@ -145,7 +159,7 @@ class Drape:
         s = np.clip(frame.d / radius, -1.05, 1.05)
         t = f32(frame.t - np.float32(0.05) * (1.0 - s * s) * smoothstep(0.2, 0.6, frame.t))
         half = self.pattern.sleeve_half_width(frame.t) * (0.75 + 0.25 * smoothstep(-0.1, 0.5, frame.t))
-        x, y = self.pattern.from_sleeve(t, f32(_foreshorten(f32(s)) * half), side)
+        x, y = self.pattern.from_sleeve(t, f32(foreshorten(f32(s)) * half), side)
         # The cap must not reach above the shoulder seam, where the flat garment ends.
         return x, smooth_max(y, f32(self.pattern.slope(np.abs(x)) + 0.035), 0.06), t
 
@@ -213,6 +227,6 @@ def _part(grid: Grid, part: Window) -> Grid:
     return Grid(grid.x[:, cols], grid.y[rows], grid.px, window)
 
 
-def _foreshorten(s: Float) -> Float:
+def foreshorten(s: Float) -> Float:
     """From the position across a rounded body (-1..1) to the position across the flat cloth (-1..1)."""
     return f32(0.58 * s + 0.42 * np.arcsin(np.clip(s, -1, 1) * np.float32(0.96)) / math.asin(0.96))

@@ -179,6 +179,14 @@ def mix(a: Float | Color, b: Float | Color, t: Float) -> Float:
     return out
 
 
+def paint_into(rgb: Float, color: Float, alpha: Float) -> None:
+    """Blends a colour, (3,), or a colour image, (H, W, 3), into an image of the same size, in place."""
+    rows, cols = support(alpha)
+    part = rgb[rows, cols]
+    over = color if color.ndim == 1 else color[rows, cols]
+    part += (over - part) * alpha[rows, cols, None]
+
+
 def support(t: Float) -> Window:
     """Window of the rows and columns in which `t` is not 0."""
     rows = np.flatnonzero(t.any(axis=1))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tryon.data.simulator.dense import Piece
 from tryon.data.simulator.figure import FigureSpec
 from tryon.data.simulator.geometry import (
     Color,
@@ -239,6 +240,16 @@ def _lock(figure: FigureSpec, grid: Grid, light: Light, side: int, end: float) -
     shape = f32(0.16 * np.sqrt(np.clip(1 - (u / 0.17) ** 2, 0.02, 1)))
     tone = shade(shape, window.px, light) * _strands(figure, u, f32(y + 0 * u)) * (1.0 + 0.10 * np.sin(y * 4.5 + 1))
     return Layer(window.window, coverage(field, window.px), tinted(figure.hair, f32(tone), light), Label.HAIR)
+
+
+def head_piece(figure: FigureSpec, grid: Grid) -> Piece:
+    """The head's parts of the dense map: its right and left half, without hair."""
+    cx, cy = figure.head_centre
+    window = grid.crop(cx - 0.6, cy - 0.65, cx + 0.6, cy + 0.62)
+    x, y = rotate(window.x, window.y, (cx, cy), figure.head_tilt)
+    middle = np.float32(0.36 * math.sin(figure.head_yaw) * 0.9)
+    part = np.where(x > middle, 24, 23).astype(np.uint8)
+    return Piece.flat(window, coverage(_skull(figure, x, y), window.px), part, x, f32(y + 0.52), 0.42, 1.04)
 
 
 def head_shadow(figure: FigureSpec, grid: Grid) -> Float:

@@ -33,12 +33,22 @@ class Layer:
         alpha: (h, w), 0..1.
         rgb: (h, w, 3), 0..1.
         label: ATR class of its pixels in the parse.
+        shaded: arms and head throw their shadow on it.
+        cloth: part of the clothes, which arms lie upon.
+        hides: (h, w) what it hides of the garment below; None: `alpha`.
+        extent: (h, w) whose upper half is its place in the parse; None: `alpha`.
+        upon_cloth: painted only where clothes lie below it: an arm whose bare form is another layer.
     """
 
     window: Window
     alpha: Float
     rgb: Float
     label: int
+    shaded: bool = False
+    cloth: bool = False
+    hides: Float | None = None
+    extent: Float | None = None
+    upon_cloth: bool = False
 
 
 def overlap(a: Window, b: Window) -> tuple[Window, Window] | None:
@@ -52,12 +62,6 @@ def overlap(a: Window, b: Window) -> tuple[Window, Window] | None:
         for window in (a, b)
     )
     return (in_a[0], in_a[1]), (in_b[0], in_b[1])
-
-
-def over(canvas: Float, layer: Layer) -> None:
-    """Paints a layer onto a canvas (H, W, 3), in place."""
-    part = canvas[layer.window]
-    part += (layer.rgb - part) * layer.alpha[..., None]
 
 
 def shade(height: Float, px: float, light: Light) -> Float:

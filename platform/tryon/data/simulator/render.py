@@ -8,40 +8,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tryon.data.simulator.drape import Drape, Panel
+from tryon.data.simulator.background import paint_background
+from tryon.data.simulator.dense import compose
+from tryon.data.simulator.dressing import Dressing, dress_up
 from tryon.data.simulator.figure import FigureSpec
-from tryon.data.simulator.garment import GarmentSpec, Pattern
-from tryon.data.simulator.geometry import Float, Grid, UInt8, Window, blur, coverage, f32
-from tryon.data.simulator.head import face_layer, hair_back_layer, hair_front_layers, head_shadow
-from tryon.data.simulator.layers import Layer, Light, over
+from tryon.data.simulator.garment import FlatPattern
+from tryon.data.simulator.geometry import Float, Grid, UInt8, blur, f32
+from tryon.data.simulator.head import head_shadow
+from tryon.data.simulator.layers import Light
+from tryon.data.simulator.lowers import LowerPattern, LowerSpec
 from tryon.data.simulator.photo import FlatPhoto, take_photo, to_uint8
-from tryon.data.simulator.scene import SceneSpec, paint_background
-from tryon.data.simulator.skin import Arm, arm, lower_layers, trunk_layer
+from tryon.data.simulator.scene import SceneSpec
+from tryon.data.simulator.skin import Arm
+from tryon.data.simulator.stack import Stacked, paint
+from tryon.data.simulator.top_cloth import TopPattern
+from tryon.data.simulator.wardrobe import GarmentSpec
 from tryon.errors import ConfigError
 from tryon.sample import NUM_JOINTS, Label, Row
 
 MIN_HEIGHT, MIN_WIDTH, MAX_SIDE = 64, 48, 4096
-
-
-@dataclass(frozen=True)
-class _Body:
-    """The undressed figure's layers, back to front."""
-
-    behind: list[Layer]
-    trunk: Layer
-    lower: list[Layer]
-    arms: list[Arm]
-    head: list[Layer]
-
-    def cover(self, shape: tuple[int, int]) -> Float:
-        """Coverage of trunk, arms and legs, (H, W)."""
-        out = np.zeros(shape, np.float32)
-        for window, alpha in (
-            *((layer.window, layer.alpha) for layer in (self.trunk, *self.lower)),
-            *((a.window, a.cover) for a in self.arms),
-        ):
-            out[window] = np.maximum(out[window], alpha)
-        return out
 
 
 def check_size(height: int, width: int) -> None:
@@ -56,12 +41,36 @@ def check_size(height: int, width: int) -> None:
             raise ConfigError(text, code="size-invalid", field=name)
 
 
+def pattern_of(garment: GarmentSpec) -> TopPattern | LowerPattern:
+    """The flat pattern of a garment."""
+    return LowerPattern(garment) if isinstance(garment, LowerSpec) else TopPattern(garment)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A painted scene on its way to a row."""
+
+    grid: Grid
+    photo: FlatPhoto
+    dressing: Dressing
+    stacked: Stacked
+    shadow: Float
+    flow: Float
+    amodal: UInt8
+    seen: Float
+
+    @property
+    def true_mask(self) -> UInt8:
+        """1 where the garment is visible."""
+        return np.asarray((self.seen > 0.5) & (self.amodal == 1), dtype=np.uint8)
+
+
 def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: int, width: int) -> Row:
     """Draws a figure in a garment.
 
     Args:
         figure: the person.
-        garment: what they wear.
+        garment: what they try on; it takes the place of its like in the figure's outfit.
         scene: camera, light, background.
         height: of all images, px, 64..4096.
         width: px, 48..4096; other shapes than 3:4 show more background.
@@ -73,59 +82,81 @@ def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: i
         ConfigError: the size is out of bounds.
     """
     check_size(height, width)
-    grid, light, pattern = scene.grid(height, width), scene.light, Pattern(garment)
-    photo = take_photo(pattern, height, width)
-    drape = Drape(figure, pattern)
-    body = _draw_body(figure, grid, light, drape)
-    shadow = _shadow(figure, grid, light, body.arms)
-    bare = _paint_bare(paint_background(scene, height, width), body, shadow)
-    panels = drape.panels(grid, light)
-    visible = _visible(panels, body, _tuck(figure, garment, grid, body))
-    dressed = _dress(bare, panels, visible, photo, shadow, body.cover((height, width)), grid.px)
-    flow, amodal = _flow(panels, photo, (height, width))
-    seen = np.minimum(sum(visible, np.zeros((height, width), np.float32)), 1.0)
-    true_mask = ((seen > 0.5) & (amodal == 1)).astype(np.uint8)
-    parse = _parse(body, true_mask)
+    pattern = pattern_of(garment)
+    drawn = _draw(figure, pattern, scene, height, width)
+    true_mask = drawn.true_mask
+    parse = drawn.stacked.labels.copy()
+    parse[true_mask == 1] = _label(pattern)
     camera = _Camera(scene, (height, width))
+    dressed = _dress(drawn, lit=True)
     return {
-        "category": "upper",
+        "category": pattern.category,
         "person": camera.expose(dressed),
-        "garment": photo.image,
-        "garment_mask": photo.mask,
-        "pose": _keypoints(figure, grid),
+        "garment": drawn.photo.image,
+        "garment_mask": drawn.photo.mask,
+        "pose": _keypoints(figure, drawn.grid),
         "person_mask": (parse > 0).astype(np.uint8),
         "parse": parse,
-        "true_flow": flow,
-        "true_garment": warp_by_flow(photo.image, flow, true_mask),
+        "dense": compose(drawn.dressing.pieces, (height, width)),
+        "true_flow": drawn.flow,
+        "true_garment": warp_by_flow(drawn.photo.image, drawn.flow, true_mask),
         "true_mask": true_mask,
-        "true_amodal_mask": amodal,
-        "unoccluded_person": camera.expose(bare),
+        "true_amodal_mask": drawn.amodal,
+        "unoccluded_person": camera.expose(drawn.stacked.bare),
     }
 
 
-def _draw_body(figure: FigureSpec, grid: Grid, light: Light, drape: Drape) -> _Body:
-    hair = hair_back_layer(figure, grid, light)
-    order = (-1, 1) if figure.left_arm.in_front else (1, -1)
-    trunk = trunk_layer(figure, grid, light)
-    return _Body(
-        behind=[hair] if hair else [],
-        trunk=trunk,
-        lower=lower_layers(figure, grid, light),
-        arms=[arm(figure, grid, light, side, (drape.tip, drape.under), trunk) for side in order],
-        head=[face_layer(figure, grid, light), *hair_front_layers(figure, grid, light)],
-    )
+def draw_unshaded(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: int, width: int) -> UInt8:
+    """The person with the worn garment in its flat colours: no light, folds or camera on it. For measuring the flow.
+
+    Args:
+        figure: as for `render`.
+        garment: as for `render`.
+        scene: as for `render`.
+        height: px.
+        width: px.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    check_size(height, width)
+    return to_uint8(_dress(_draw(figure, pattern_of(garment), scene, height, width), lit=False))
+
+
+def _draw(figure: FigureSpec, pattern: TopPattern | LowerPattern, scene: SceneSpec, height: int, width: int) -> _Drawn:
+    grid, light = scene.grid(height, width), scene.light
+    photo = take_photo(pattern, height, width)
+    dressing = dress_up(figure, pattern, grid, light)
+    shadow = _shadow(figure, grid, light, dressing.arms)
+    stacked = paint(paint_background(scene, figure, grid), dressing.items, shadow)
+    flow, amodal = _flow(stacked, photo, (height, width))
+    seen = np.zeros((height, width), np.float32)
+    for panel, visible in zip(stacked.panels, stacked.visible, strict=True):
+        seen[panel.window] += visible
+    return _Drawn(grid, photo, dressing, stacked, shadow, flow, amodal, np.minimum(seen, 1.0))
+
+
+def _label(pattern: FlatPattern) -> Label:
+    if isinstance(pattern, LowerPattern):
+        return pattern.garment.label
+    return Label.DRESS if pattern.category == "dress" else Label.UPPER_CLOTHES
 
 
 def _shadow(figure: FigureSpec, grid: Grid, light: Light, arms: Sequence[Arm]) -> Float:
-    """Factor by which arms and head darken the trunk behind them, (H, W)."""
+    """Factor by which arms and head darken what lies behind them, (H, W)."""
     thrown = np.zeros(grid.shape, np.float32)
     for one in arms:
         thrown[one.window] = np.maximum(thrown[one.window], one.hard)
     reach = 0.10 / grid.px
     dx, dy, _ = light.direction
     soft = _shifted(blur(thrown, 0.055 / grid.px), -dx * reach, -dy * reach)
-    head = _shifted(blur(head_shadow(figure, grid), 0.09 / grid.px), -dx * 2.6 * reach, max(-dy, 0.3) * 5.0 * reach)
-    return f32((1.0 - 0.38 * soft) * (1.0 - 0.34 * head))
+    cx, cy = figure.head_centre
+    near = grid.crop(cx - 1.6, cy - 0.7, cx + 1.6, cy + 2.6)
+    head = blur(head_shadow(figure, near), 0.09 / grid.px)
+    head = _shifted(head, -dx * 2.6 * reach, max(-dy, 0.3) * 5.0 * reach)
+    out = 1.0 - np.float32(0.38) * soft
+    out[near.window] *= 1.0 - np.float32(0.34) * head
+    return f32(out)
 
 
 def _shifted(image: Float, dx_px: float, dy_px: float) -> Float:
@@ -133,81 +164,26 @@ def _shifted(image: Float, dx_px: float, dy_px: float) -> Float:
     return f32(cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), flags=cv2.INTER_LINEAR))
 
 
-def _paint_bare(canvas: Float, body: _Body, shadow: Float) -> Float:
-    """Background and undressed figure, (H, W, 3)."""
-    canvas = canvas.copy()
-    for layer in body.behind:
-        over(canvas, layer)
-    for layer in (body.trunk, *body.lower):
-        shaded = Layer(layer.window, layer.alpha, f32(layer.rgb * shadow[layer.window][..., None]), layer.label)
-        over(canvas, shaded)
-    for layer in (*(a.layer for a in body.arms), *body.head):
-        over(canvas, layer)
-    return canvas
-
-
-def _tuck(figure: FigureSpec, garment: GarmentSpec, grid: Grid, body: _Body) -> Float:
-    """Coverage of what hides the lower end of a tucked garment, (H, W)."""
-    hidden = np.zeros(grid.shape, np.float32)
-    if garment.tucked:
-        hidden[body.lower[-1].window] = body.lower[-1].alpha
-        # Nor may it show beside the hips or between the legs.
-        hidden = np.maximum(hidden, coverage(grid.y - np.float32(figure.waist_y + 0.02), grid.px))
-    return hidden
-
-
-def _visible(panels: Sequence[Panel], body: _Body, tuck: Float) -> list[Float]:
-    """Visible share of each panel, (H, W) each, in the panels' order."""
-    shown: dict[int, Float] = {}
-
-    def cover(window: Window, alpha: Float) -> None:
-        for field in shown.values():
-            field[window] *= 1.0 - alpha
-
-    def lay(panel: Panel) -> None:
-        cover(panel.window, panel.alpha)
-        shown[panel.side] = np.zeros(tuck.shape, np.float32)
-        shown[panel.side][panel.window] = panel.alpha
-
-    by_side = {panel.side: panel for panel in panels}
-    lay(by_side[0])
-    shown[0] *= 1.0 - tuck
-    for one in body.arms:
-        cover(one.window, one.hard)
-        side = 1 if one.layer.label == Label.LEFT_ARM else -1
-        if side in by_side:
-            lay(by_side[side])
-    for layer in body.head:
-        cover(layer.window, layer.alpha)
-    return [shown[panel.side] for panel in panels]
-
-
-def _dress(
-    bare: Float,
-    panels: Sequence[Panel],
-    visible: Sequence[Float],
-    photo: FlatPhoto,
-    shadow: Float,
-    cover: Float,
-    px: float,
-) -> Float:
+def _dress(drawn: _Drawn, *, lit: bool) -> Float:
     """The figure with the garment on, (H, W, 3)."""
-    seen = np.minimum(sum(visible, np.zeros(bare.shape[:2], np.float32)), 1.0)
-    contact = 1.0 - 0.36 * blur(f32(seen), 0.035 / px) * cover
-    out = f32(bare * contact[..., None])
-    for panel, alpha in zip(panels, visible, strict=True):
+    stacked, photo = drawn.stacked, drawn.photo
+    contact = 1.0 - np.float32(0.36) * blur(drawn.seen, 0.035 / drawn.grid.px) * stacked.body
+    out = f32(stacked.bare * contact[..., None])
+    for panel, alpha in zip(stacked.panels, stacked.visible, strict=True):
         map_x, map_y = photo.to_px(panel.x, panel.y)
-        colour = cv2.remap(photo.cloth, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        light = panel.brightness * (shadow[panel.window] if panel.side == 0 else 1.0)
+        colour = f32(cv2.remap(photo.cloth, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        if lit:
+            light = panel.brightness * (drawn.shadow[panel.window] if panel.side == 0 else np.float32(1.0))
+            colour *= light[..., None]
         part = out[panel.window]
-        part += (np.clip(colour * light[..., None], 0, 1) - part) * alpha[panel.window][..., None]
-    return f32(out)
+        part += (np.minimum(colour, 1.0) - part) * alpha[..., None]
+    return out
 
 
-def _flow(panels: Sequence[Panel], photo: FlatPhoto, shape: tuple[int, int]) -> tuple[Float, UInt8]:
-    """True flow (H, W, 2) px, NaN off the garment, and the amodal mask; sleeves lie over the trunk."""
+def _flow(stacked: Stacked, photo: FlatPhoto, shape: tuple[int, int]) -> tuple[Float, UInt8]:
+    """True flow (H, W, 2) px, NaN off the garment, and the amodal mask; later panels lie over earlier ones."""
     flow = np.full((*shape, 2), np.nan, np.float32)
-    for panel in panels:
+    for panel in stacked.panels:
         on = panel.alpha > 0.5
         map_x, map_y = photo.to_px(panel.x, panel.y)
         rows, cols = panel.window
@@ -231,18 +207,6 @@ def warp_by_flow(image: UInt8, flow_hw2: Float, mask: UInt8) -> UInt8:
     map_y = f32(filled[..., 1] + np.arange(height, dtype=np.float32)[:, None])
     warped = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped * mask[..., None], dtype=np.uint8)
-
-
-def _parse(body: _Body, true_mask: UInt8) -> UInt8:
-    parse = np.zeros(true_mask.shape, np.uint8)
-    for layer in (*body.behind, body.trunk, *body.lower):
-        parse[layer.window][layer.alpha > 0.5] = layer.label
-    for one in body.arms:
-        parse[one.window][one.cover > 0.5] = one.layer.label
-    for layer in body.head:
-        parse[layer.window][layer.alpha > 0.5] = layer.label
-    parse[true_mask == 1] = Label.UPPER_CLOTHES
-    return parse
 
 
 def _keypoints(figure: FigureSpec, grid: Grid) -> Float:

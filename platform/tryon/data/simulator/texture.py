@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tryon.data.simulator.garment import GarmentSpec
+from tryon.data.simulator.garment import ClothSpec
 from tryon.data.simulator.geometry import Float, coverage, f32, mix, smoothstep
 
 CANVAS_PX = 768  # side of the canvas that words and logos are drawn on, before it is shrunk to fit
 GRAPHIC_CENTRE_Y = 0.98  # flat y of a chest graphic's middle
 
 
-def cloth(garment: GarmentSpec, x: Float, y: Float, px: float) -> Float:
+def cloth(garment: ClothSpec, x: Float, y: Float, px: float) -> Float:
     """Unlit colour of the cloth.
 
     Args:
         garment: whose texture.
-        x: (H, W) texture coordinate across the trunk or the sleeve, flat units.
-        y: (H, W) texture coordinate down the trunk or along the sleeve.
+        x: (H, W) or (1, W) texture coordinate across the trunk or the sleeve, flat units.
+        y: (H, W) or (H, 1) texture coordinate down the trunk or along the sleeve.
         px: flat units a pixel.
 
     Returns:
-        (H, W, 3), 0..1.
+        (H, W, 3), 0..1, newly made.
     """
-    painter = _PAINTERS[garment.texture]
-    ground = np.broadcast_to(f32(garment.color), (*x.shape, 3))
-    return f32(painter(garment, f32(ground), x, y, px))
+    ground = np.empty((*np.broadcast_shapes(x.shape, y.shape), 3), np.float32)
+    ground[:] = f32(garment.color)
+    return f32(_PAINTERS[garment.texture](garment, ground, x, y, px))
 
 
-def _plain(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _plain(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     if garment.motif < 3:
         return ground
     # A melange: thin strands of a lighter and a darker thread that no lens resolves into a pattern.
     weave = np.sin(x * 61 + 3 * np.sin(y * 9)) * np.sin(y * 83 + 2 * np.sin(x * 13))
-    fade = np.float32(0.05 * min(1.0, 0.02 / px))
+    fade = np.float32(0.022 * min(1.0, 0.02 / px))
     return f32(ground * (1.0 + fade * weave[..., None]))
 
 
@@ -47,7 +48,7 @@ def _wave(phase: Float, share: float, px: float) -> Float:
     return coverage(f32(np.float32(share / 2) - offset), px)
 
 
-def _striped(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _striped(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     c, s = np.cos(garment.angle), np.sin(garment.angle)
     phase = f32((y * np.float32(c) + x * np.float32(s)) / np.float32(garment.scale))
     step = px / garment.scale
@@ -58,7 +59,7 @@ def _striped(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float)
     return out
 
 
-def _checked(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _checked(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     size = garment.scale * 1.15
     step = px / size
     u, v = f32(x / np.float32(size)), f32(y / np.float32(size))
@@ -88,7 +89,7 @@ def _shape(kind: int, u: Float, v: Float, size: float) -> Float:
     return f32((size * (0.25 + 0.75 * np.abs(np.cos(a))) - r) * 0.7)
 
 
-def _printed(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _printed(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     if garment.motif % 2 == 1:
         return _graphic(garment, ground, x, y, px)
     cell = 0.20 + 0.6 * garment.scale
@@ -114,13 +115,15 @@ def _paste(ground: Float, ink: Float, color: Float, x: Float, y: Float, half: fl
     """Lays an ink canvas, (S, S) of 0..1, over the square |x| < half, |y - centre| < half."""
     size = int(np.clip(2 * half / px, 8, CANVAS_PX))
     small = cv2.resize(ink, (size, size), interpolation=cv2.INTER_AREA)
-    map_x = f32((x + np.float32(half)) * np.float32(size / (2 * half)) - 0.5)
-    map_y = f32((y - np.float32(GRAPHIC_CENTRE_Y - half)) * np.float32(size / (2 * half)) - 0.5)
+    shape = ground.shape[:2]
+    map_x = f32(np.broadcast_to((x + np.float32(half)) * np.float32(size / (2 * half)) - np.float32(0.5), shape))
+    top = np.float32(GRAPHIC_CENTRE_Y - half)
+    map_y = f32(np.broadcast_to((y - top) * np.float32(size / (2 * half)) - np.float32(0.5), shape))
     cover = cv2.remap(small, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     return mix(ground, color, f32(cover))
 
 
-def _graphic(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _graphic(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     """A chest print: sun over hills, mountain, or nested rings in the two accent colours."""
     v = y - np.float32(GRAPHIC_CENTRE_Y)
     r = np.sqrt(x * x + v * v)
@@ -139,6 +142,7 @@ def _graphic(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float)
     return mix(out, f32(garment.accent2), coverage(f32(0.09 - r), px))
 
 
+@functools.lru_cache(maxsize=16)
 def _word_canvas(word: str) -> Float:
     """Draws a word as large as the canvas allows; (S, S) of 0..1."""
     image = Image.new("L", (CANVAS_PX, CANVAS_PX))
@@ -153,7 +157,7 @@ def _word_canvas(word: str) -> Float:
     return f32(np.asarray(image)) / np.float32(255)
 
 
-def _text(garment: GarmentSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
+def _text(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> Float:
     half = 0.46
     out = ground
     v = y - np.float32(GRAPHIC_CENTRE_Y)
@@ -179,7 +183,7 @@ def crease_shade(seed: int, x: Float, y: Float) -> Float:
     return f32(1.0 + 0.012 * shade - 0.03 * smoothstep(0.2, 2.6, y))
 
 
-_PAINTERS: dict[str, Callable[[GarmentSpec, Float, Float, Float, float], Float]] = {
+_PAINTERS: dict[str, Callable[[ClothSpec, Float, Float, Float, float], Float]] = {
     "plain": _plain,
     "striped": _striped,
     "checked": _checked,
