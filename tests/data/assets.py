@@ -12,6 +12,7 @@ from tryon.data.shards import Manifest
 from tryon.data.simulator import simulate
 from tryon.sample import ERROR_FIELDS, Row
 from tryon.stages.agnostic import Agnostic
+from tryon.stages.fingerprint import Fingerprint
 
 SIZE = (128, 96)
 SPOILED = "sim-3-00000002"
@@ -46,7 +47,8 @@ def _drawn() -> tuple[Row, ...]:
         row |= Agnostic().process(row)
         chart = row["parse"] * row["person_mask"]
         row["dense"] = np.dstack([row["person_mask"] * np.uint8(2), chart, chart])
-        rows.append(row | {"split": "train" if i else "test", "quality": '{"blur": 0.5}', "person_hash": f"{i:096x}"})
+        row |= Fingerprint().process(row)
+        rows.append(row | {"split": "train" if i else "test", "quality": '{"blur": 0.5}'})
     return tuple(rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.s3 import s3_bucket
 from tryon import storage
 from tryon.codec import encode_jpeg
 from tryon.config import StageSpec
+from tryon.data.curate.splits import SplitConfig, read_split, split_data
 from tryon.data.export import ExportConfig, export
 from tryon.data.export.fit import fit_row
 from tryon.data.export.lip import ATR_TO_LIP, lip_of, parse_agnostic
@@ -303,6 +305,20 @@ def test_others_are_made_safe(row_id: str) -> None:
     assert safe_stem(row_id + "!") != stem
     stem.encode("ascii")
     assert not set(stem) & set("/ .")
+
+
+def test_folders_are_those_of_the_splits(data: str, tmp_path: Path) -> None:
+    split_data(data, SplitConfig(keep=False, val_fraction=0.4, test_fraction=0.4), num_actors=0)
+    sides: dict[str, str] = {}
+    for shard in range(2):
+        sides |= read_split(data, shard) or {}
+    result = export(data, str(tmp_path / "out"), num_actors=0)
+    assert result.splits == dict(Counter(sides.values()).most_common())
+    for row_id, side in sides.items():
+        assert (tmp_path / "out" / side / "image" / f"{row_id}.jpg").exists()
+    write_rows(data, upper_rows()[:3])
+    with pytest.raises(DataError, match="split"):
+        export(data, str(tmp_path / "other"), num_actors=0)
 
 
 def test_an_id_that_occurs_twice_is_refused(tmp_path: Path) -> None:

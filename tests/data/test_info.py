@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.assets import SIZE, clean_rows, write_clean, write_rows
+from tryon.data.curate.splits import SplitConfig, split_data
 from tryon.data.info import info
 from tryon.data.shards import shard_uri
 from tryon.errors import DataError, StorageError
@@ -33,11 +34,14 @@ def test_counts_fields_and_sizes(data: str) -> None:
     assert told.licence == "CC0-1.0"
 
 
-def test_split_lists_are_told(data: str) -> None:
-    lists = Path(data) / "_splits"
-    lists.mkdir()
-    (lists / "test_unpaired.txt").write_text("a b\n")
-    assert info(data, num_actors=0).splits == {"test_unpaired.txt": 4}
+def test_splits_are_told(tmp_path: Path) -> None:
+    uri = str(tmp_path / "data")
+    write_clean(uri)
+    assert (info(uri, num_actors=0).splits, info(uri, num_actors=0).splits_stale) == ({}, False)
+    split_data(uri, SplitConfig(keep=True), num_actors=0)
+    assert info(uri, num_actors=0).splits == {"train": 4, "val": 0, "test": 1}
+    write_clean(uri, lambda row: row.update(category="hat"))
+    assert info(uri, num_actors=0).splits_stale
 
 
 def test_shards_are_told_as_they_are_looked_at(data: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.data.assets import SPOILED, Spoil, clean_rows, write_clean, write_rows
 from tryon.data.checks import CHECKS, SIZES, TEXT
+from tryon.data.curate.splits import split_data
 from tryon.data.shards import MANIFEST, quarantine_uri, shard_uri
 from tryon.data.validate import FILE_CHECKS, CheckResult, ValidationResult, validate
 from tryon.errors import DataError
@@ -130,7 +131,7 @@ def test_clean_data_passes_every_check(clean: str) -> None:
     result = look(clean)
     assert result.ok, failed(result)
     names = {check.name for check in result.checks}
-    assert names == {*FILE_CHECKS, SIZES, TEXT, *(check.name for check in CHECKS)} - {"lip-labels"}
+    assert names == {*FILE_CHECKS, SIZES, TEXT, *(check.name for check in CHECKS)} - {"lip-labels", "splits"}
     assert result.rows == 5
     by_name = {check.name: check.checked for check in result.checks}
     assert by_name["agnostic-covers"] == 5
@@ -275,6 +276,21 @@ def test_quarantine_without_reason(copy: str) -> None:
 def test_quarantine_that_is_gone(copy: str) -> None:
     os.remove(quarantine_uri(copy, 1))
     assert "missing" in failed(look(copy))["quarantine"].first[0].what
+
+
+def test_splits_of_these_shards_and_of_others(copy: str, tmp_path: Path) -> None:
+    split_data(copy, num_actors=0)
+    result = look(copy)
+    assert result.ok, failed(result)
+    assert {check.name: check.checked for check in result.checks}["splits"] == 3
+    os.remove(Path(copy) / "_splits" / "shard-00000.parquet")
+    assert failed(look(copy))["splits"].first[0].where == "shard-00000.parquet"
+    rows = clean_rows()
+    rows[4]["id"] = "another"
+    write_rows(copy, rows)
+    found = failed(look(copy))["splits"]
+    assert found.failed == 3
+    assert found.first[0].where == "_splits/_manifest.json"
 
 
 def test_no_data_set(tmp_path: Path) -> None:

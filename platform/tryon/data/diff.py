@@ -227,6 +227,5 @@ def _told(a: Manifest, b: Manifest) -> dict[str, tuple[Any, Any]]:
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        inner = isinstance(item, Mapping) and item
-        flat |= _flat(item, f"{prefix}{key}.") if inner else {f"{prefix}{key}": item}
+        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
     return flat

@@ -20,7 +20,6 @@ from tryon.sample import FIELDS, Row
 SIZED = ("person", "garment", "photo_file", "person_file", "garment_file")
 COUNTED = ("category", "split", "photo_kind", "generated_by")
 SIZE_SHARDS = 64  # shards whose first row tells a size; spread evenly
-SPLITS = "_splits"
 OnShard = Callable[[int, int], None]
 
 
@@ -47,7 +46,8 @@ class DataInfo(Config):
     values: Mapping[str, Mapping[str, int]] = Field(description="rows by category, split, ...; '-' where none is said")
     sizes: Mapping[str, Mapping[str, int]] = Field(description="HEIGHTxWIDTH px by photo, of one row in a shard")
     reasons: Mapping[str, int] = Field(description="quarantined rows by code")
-    splits: Mapping[str, int] = Field(description="files of pair and split lists and their bytes")
+    splits: Mapping[str, int] = Field(description="rows on each side, if `tryon data split` was run")
+    splits_stale: bool = Field(description="the shards have changed since")
     licence: str = Field(description="of the source")
     parents: tuple[Parent, ...] = Field(description="what it was made from")
     annotators: Mapping[str, int] = Field(description="version of each stage")
@@ -127,7 +127,7 @@ class _Total:
                 name: FieldInfo(kind=FIELDS[name].kind.value if name in FIELDS else "unknown", rows=rows, bytes=size)
                 for name, (rows, size) in columns.items()
             },
-            splits=_split_files(uri),
+            **_splits(uri, manifest),
             **{kind: {n: _sorted(c) for n, c in sorted(named.items())} for kind, named in self._counts.items()},
             **manifest.model_dump(
                 include={
@@ -187,9 +187,11 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return height, width
 
 
-def _split_files(uri: str) -> dict[str, int]:
-    folder = storage.join(uri, SPLITS)
-    if not storage.exists(folder):
-        return {}
-    paths = storage.list_files(folder)
-    return {path.rsplit(f"/{SPLITS}/", 1)[-1]: _file_bytes(path) for path in paths}
+def _splits(uri: str, manifest: Manifest) -> dict[str, Any]:
+    from tryon.data.curate.splits import read_split_manifest
+
+    made = read_split_manifest(uri)
+    if made is None:
+        return {"splits": {}, "splits_stale": False}
+    sides = {name: side.rows for name, side in made.sides.items()}
+    return {"splits": sides, "splits_stale": made.data_sha256 != manifest.sha256}

@@ -13,6 +13,7 @@ from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
 from tryon.data.checks import CHECKS, MEANINGS, SIZES, TEXT, ValidateConfig
+from tryon.data.curate.splits import read_split_manifest
 from tryon.data.shards import QUARANTINE, ContentHash, Manifest, read_manifest, shard_uri
 from tryon.data.validate_shard import DECODES, ValidateWorker
 from tryon.engines.dataset import ShardReport, run_shards
@@ -24,6 +25,7 @@ FILE_CHECKS: Mapping[str, str] = {
     "counts": "rows in = rows + quarantined, as manifest and shards say",
     "content-hash": "the values are those that were written",
     "quarantine": "readable, a reason for every row",
+    "splits": "if there are any: a side for every row, made from these shards",
     "ids-unique": "every row has an id, no two the same",
     DECODES: "every image and vector can be decoded",
 }
@@ -97,6 +99,11 @@ def validate(
                 on_shard(done, len(present))
         _check_ids(ids, tally)
     tally.add(-1, {"counts": (1, tally.count_faults(manifest))})
+    made = read_split_manifest(uri)
+    if made is not None:
+        stale = made.data_sha256 != manifest.sha256
+        text = "made before the shards changed; `tryon data split` makes it anew"
+        tally.add(-1, {"splits": (1, [("_splits/_manifest.json", text)] if stale else [])})
     whole = content.hexdigest() == manifest.sha256
     tally.add(-1, {"content-hash": (1, [] if whole else [("_manifest.json", "its hash is not that of the shards")])})
     return ValidationResult(uri=uri, rows=tally.rows, checks=tally.results())

@@ -9,6 +9,7 @@ from typing import Any
 from tryon import storage
 from tryon.codec import decode_value
 from tryon.data.checks import ValidateConfig, check_row
+from tryon.data.curate.splits import read_split, read_split_manifest
 from tryon.data.info import image_size
 from tryon.data.rows import iter_rows, open_parquet
 from tryon.data.shards import Manifest, content_sha256, quarantine_uri, shard_report, shard_uri
@@ -26,6 +27,7 @@ class ValidateWorker:
     def __init__(self, uri: str, manifest: Manifest, config: ValidateConfig) -> None:
         self._uri = uri
         self._fields = manifest.fields
+        self._split = read_split_manifest(uri) is not None
         self._config = config
 
     def process(self, shard: int, task: int) -> ShardReport:
@@ -47,6 +49,8 @@ class ValidateWorker:
         except TryonError as error:
             _note(found, "shards-readable", name, error.message)
         _note(found, "quarantine", name, _quarantine_fault(self._uri, task, told))
+        if self._split:
+            _note(found, "splits", name, _split_fault(self._uri, task, ids))
         payload = json.dumps({"ids": ids, "found": found})
         return ShardReport(task, told.rows_in, len(ids), told.quarantined, sha256, payload=payload)
 
@@ -126,3 +130,10 @@ def _quarantine_fault(uri: str, shard: int, told: ShardReport) -> str | None:
     if bare:
         return f"{len(bare)} rows have no id or no reason"
     return None if len(rows) == told.quarantined else f"holds {len(rows)} rows; the shard says {told.quarantined}"
+
+
+def _split_fault(uri: str, shard: int, ids: Sequence[str]) -> str | None:
+    sides = read_split(uri, shard)
+    if sides is None:
+        return "its split is missing"
+    return None if list(sides) == list(ids) else "its split is of other rows; `tryon data split` makes it anew"

@@ -13,6 +13,7 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
+from tryon.data.curate.splits import check_split, read_split, read_split_manifest
 from tryon.data.export.folder import FolderLayout
 from tryon.data.export.layout import ExportConfig, Exported, Layout
 from tryon.data.export.names import safe_stem
@@ -51,6 +52,7 @@ class ExportWorker:
 
     def __init__(self, uri: str, out: str, layout: str, config: ExportConfig) -> None:
         self._uri, self._out = uri, out
+        self._split = read_split_manifest(uri) is not None
         self._layout = LAYOUTS[layout]()
         self._config = config
 
@@ -58,7 +60,9 @@ class ExportWorker:
         """Writes shard `task`. The same shard gives the same files, so that a rerun changes nothing."""
         entries, stems, left_out = [], [], 0
         notices: Counter[str] = Counter()
+        sides = read_split(self._uri, task) if self._split else None
         for row in iter_rows(shard_uri(self._uri, task), self._layout.reads):
+            row["split"] = sides[row["id"]] if sides is not None else row.get("split")
             if row.get("category") not in self._config.categories:
                 left_out += 1
                 continue
@@ -91,6 +95,7 @@ def export(
 ) -> ExportResult:
     """Writes a data set as files.
 
+    Rows go into the folders that `tryon data split` gave them, else the source, else `default_split`.
     Photos that the shards hold as JPEG are written byte for byte. Every file is written whole or not at all, and a run
     that was cut off, started again, writes the same. Lists come last: what they name is there.
 
@@ -104,13 +109,15 @@ def export(
 
     Raises:
         ConfigError: an unknown layout.
-        DataError: no data set, an id that occurs twice, or files of something else at `out`.
+        DataError: no data set, splits of older shards, an id that occurs twice, or files of something else at `out`.
         StorageError: a place cannot be read or written.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}", code="layout-unknown")
     uri, out, config = storage.absolute(uri), storage.absolute(out), config or ExportConfig()
     manifest = read_manifest(uri)
+    if read_split_manifest(uri) is not None:
+        check_split(uri)
     told: dict[str, Any] = {"source": uri, "source_sha256": manifest.sha256, "layout": layout, "config": config}
     _check_out(out, manifest.sha256, layout)
     worker = partial(ExportWorker, uri, out, layout, config)

@@ -137,7 +137,9 @@ def _losses(photos: Mapping[str, bytes], layers: Row) -> list[str]:
         if photo not in photos:
             told.append(f"no {photo} photo: nothing in {folder}/, in no pair list")
     for name in _NEEDED:
-        if layers[name] is None and not (name == "dense" and layers["densepose_image"] is not None):
+        has_photo = ("garment" if name == "garment_mask" else "person") in photos
+        drawn = name == "dense" and layers["densepose_image"] is not None
+        if layers[name] is None and has_photo and not drawn:
             told.append(f"no {name}: HR-VITON's loader needs it (`tryon data annotate` adds it)")
     if layers["pose"] is not None and (layers["pose"][list(_TRUNK), :2] == 0).all(axis=1).any():
         told.append("neck, a shoulder or a hip has no place: both loaders measure the body by them")
