@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -11,6 +12,17 @@ data_app = typer.Typer(help="Make data sets: simulate samples, annotate photos."
 ActorsOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--actors", min=0, help="Parallel actors, one CPU each; 0 runs here without Ray. Default: all CPUs."),
+]
+
+ConfigOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--config", help="YAML file of options."),
+]
+SetOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One option, over the file's; dots go into nested ones."
+    ),
 ]
 
 
@@ -36,27 +48,56 @@ def data_synth(
 
 @data_app.command("annotate")
 def data_annotate(
-    source: Annotated[str, typer.Argument(metavar="IN", help="Folder of person photos, VITON-HD folder, or data set.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="Photos, VITON-HD or DressCode folder, manifest, crawl, data set."
+        ),
+    ],
     out: Annotated[str, typer.Option(help="URI of the data set to write.")],
     size: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="HEIGHTxWIDTH in px to letterbox to. Default: each photo's own size."),
     ] = None,
+    photos: Annotated[
+        str, typer.Option(help="What a plain folder's photos show: person, garment, or auto (each is looked at).")
+    ] = "auto",
+    parser: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="geometric (needs no weights), segformer or schp. Default: geometric."),
+    ] = None,
+    parser_weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Weights of segformer (folder, s3:// or hub id) or schp (.pth, path or s3://)."),
+    ] = None,
+    layers: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Layers to add, e.g. pose,parse,agnostic. Default: all."),
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
     actors: ActorsOption = None,
 ) -> None:
-    """Add what a data set lacks: pose, person mask, parse, garment mask, agnostic image and mask.
+    """Add what a data set lacks: pose, masks, parse, dense map, agnostic image, quality scores, hashes.
 
-    Photos that cannot be used go to a quarantine table with the reason. A killed run, started again, goes on.
+    Photos that cannot be used, or are too poor, go to a quarantine table with the reason. A killed run, started
+    again, goes on. Thresholds: --set quality.max_people=2; --set quality=null turns nothing away.
 
     Example: tryon data annotate photos/ --out data/people --size 512x384
     """
-    from tryon.config import parse_config, parse_size
+    from tryon.config import parse_choice, parse_config, parse_size
     from tryon.data.annotate import AnnotateConfig, annotate_job
-    from tryon.data.sources.base import open_source
+    from tryon.data.sources.base import Photos, open_source
+    from tryon.options import read_options
     from tryon.show import run_job_shown
 
-    config = parse_config(AnnotateConfig, {"size": parse_size(size) if size else None}, "annotate")
-    run_job_shown(annotate_job(open_source(source, "person"), config, source), out, "annotate", actors)
+    options = read_options(config, set_ or [])
+    told = {"size": parse_size(size) if size else None, "parser": parser, "parser_weights": parser_weights}
+    told["layers"] = layers.split(",") if layers else None
+    options |= {name: value for name, value in told.items() if value is not None}
+    annotate = parse_config(AnnotateConfig, options, "annotate")
+    opened = open_source(source, parse_choice(photos, Photos, "--photos"))
+    run_job_shown(annotate_job(opened, annotate, source), out, "annotate", actors)
 
 
 @data_app.command("sheet")

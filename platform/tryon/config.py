@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -64,6 +64,18 @@ def explain(error: ValidationError, where: str) -> str:
     if first["type"] == "missing":
         return f"{where}: {key!r} is missing"
     return f"{where}: {key} = {first['input']!r} is not allowed: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def parse_choice(text: str, choices: Any, where: str) -> Any:
+    """Reads one of a `Literal`'s values.
+
+    Raises:
+        ConfigError: another value; the message lists them.
+    """
+    known = get_args(choices)
+    if text not in known:
+        raise ConfigError(f"{where} {text!r} is not one of {', '.join(known)}", code="choice-invalid", field=where)
+    return text
 
 
 def parse_size(text: str, where: str = "--size") -> tuple[int, int]:
