@@ -1,4 +1,4 @@
-"""A web shop on loopback for the crawler's tests: every path is a response that the test sets, every request is noted."""
+"""A web shop on loopback for the crawler's tests: each path is a response that a test sets, each request is noted."""
 
 from __future__ import annotations
 
@@ -97,8 +97,11 @@ def open_shop() -> Iterator[Shop]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a client that was killed, or had enough
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     shop.url = f"http://127.0.0.1:{server.server_port}"

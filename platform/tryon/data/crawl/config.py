@@ -44,7 +44,7 @@ class CrawlConfig(Config):
     exclude: tuple[str, ...] = Field((), description="regular expressions; a page whose URL matches one is left out")
     images: Literal["product", "all"] = Field("product", description="take photos from product pages only, or from all")
     max_pages: int = Field(10_000, ge=1, le=10_000_000, description="pages and sitemaps read")
-    max_images: int = Field(100_000, ge=0, le=100_000_000, description="photos asked for")
+    max_images: int = Field(100_000, ge=1, le=100_000_000, description="photos asked for")
     max_depth: int = Field(20, ge=0, le=1000, description="links followed from a start page on")
     max_page_bytes: int = Field(5_000_000, ge=1, description="largest page")
     max_sitemap_bytes: int = Field(

@@ -220,9 +220,9 @@ def _of_img(image: Any, href: str) -> Iterator[tuple[str, dict[str, str]]]:
         yield href, told
         return
     sets = [image.get(name) or "" for name in ("srcset", "data-srcset")]
-    parent = image.getparent()
-    if parent is not None and parent.tag == "picture":
-        sets += [source.get("srcset") or "" for source in parent.iterchildren("source")]
+    around = next(image.iterancestors("picture"), None)
+    if around is not None:  # the parser takes <source> for a container: the img may lie inside it
+        sets += [source.get("srcset") or "" for source in around.iter("source")]
     largest = largest_of_srcset(",".join(text for text in sets if text))
     url = largest or image.get("data-src") or image.get("src") or ""
     if url and not url.startswith("data:"):
