@@ -58,17 +58,22 @@ def read_partition(folder: str, num_runs: int, partition: int, key: str) -> pa.T
     """
     import pyarrow as pa
 
-    parts = []
-    for run in range(num_runs):
-        told = told_by(run_uri(folder, run), key)
-        assert told is not None, f"run {run} of {folder} is missing"
-        parts.append(_read_part(run_uri(folder, run), told["counts"], partition))
-    return pa.concat_tables(parts)
+    return pa.concat_tables(read_group(run_uri(folder, run), partition, key) for run in range(num_runs))
 
 
-def _read_part(uri: str, counts: Sequence[int], partition: int) -> pa.Table:
+def read_group(uri: str, group: int, key: str) -> pa.Table:
+    """One group of rows of a file that `write_table` has cut into groups.
+
+    Args:
+        uri: of the file; what it tells has the ``counts`` of its groups.
+        group: which.
+        key: of the run that made the file.
+    """
+    told = told_by(uri, key)
+    assert told is not None, f"{uri} is missing or of another run"
+    counts: Sequence[int] = told["counts"]
     with open_parquet(uri) as file:
-        if not counts[partition]:
+        if not counts[group]:
             return file.schema_arrow.empty_table().replace_schema_metadata(None)
-        group = sum(count > 0 for count in counts[:partition])
-        return file.read_row_group(group).replace_schema_metadata(None)
+        place = sum(count > 0 for count in counts[:group])  # empty groups were not written
+        return file.read_row_group(place).replace_schema_metadata(None)

@@ -25,9 +25,14 @@ NODE_BITS = 20  # rows a shard; a row's number in the data set is shard << NODE_
 _META = b"tryon_step"
 
 
-def shard_groups(num_shards: int) -> list[range]:
-    """Data shards cut into tasks; depends on their number alone, so that results do not depend on the machine."""
-    size = min(MAX_GROUP, max(MIN_GROUP, -(-num_shards // GROUPS)))
+def shard_groups(num_shards: int, least: int = MIN_GROUP) -> list[range]:
+    """Data shards cut into tasks; depends on their number alone, so that results do not depend on the machine.
+
+    Args:
+        num_shards: of the data set.
+        least: shards a task, where the data set has them.
+    """
+    size = min(MAX_GROUP, max(least, -(-num_shards // GROUPS)))
     return [range(first, min(first + size, num_shards)) for first in range(0, num_shards, size)]
 
 
