@@ -40,5 +40,5 @@ class FolderLayout:
         """See `Layout`."""
         if entry["file_name"] is None:
             return {}
-        told = {key: value for key, value in entry.items() if key != "folder"}
+        told = {key: value for key, value in entry.items() if key not in ("folder", "unpaired")}
         return {f"{entry['folder']}/metadata.jsonl": json.dumps(told, ensure_ascii=False)}

@@ -13,7 +13,9 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
+from tryon.data.curate.pairs import pairs_uri, read_pair_manifest
 from tryon.data.curate.splits import check_split, read_split, read_split_manifest
+from tryon.data.curate.steps import check_fresh
 from tryon.data.export.folder import FolderLayout
 from tryon.data.export.layout import ExportConfig, Exported, Layout
 from tryon.data.export.names import safe_stem
@@ -53,6 +55,7 @@ class ExportWorker:
     def __init__(self, uri: str, out: str, layout: str, config: ExportConfig) -> None:
         self._uri, self._out = uri, out
         self._split = read_split_manifest(uri) is not None
+        self._paired = read_pair_manifest(uri) is not None
         self._layout = LAYOUTS[layout]()
         self._config = config
 
@@ -61,12 +64,15 @@ class ExportWorker:
         entries, stems, left_out = [], [], 0
         notices: Counter[str] = Counter()
         sides = read_split(self._uri, task) if self._split else None
+        pairs = _Pairs(self._uri, task) if self._paired else None
         for row in iter_rows(shard_uri(self._uri, task), self._layout.reads):
             row["split"] = sides[row["id"]] if sides is not None else row.get("split")
             if row.get("category") not in self._config.categories:
                 left_out += 1
                 continue
             done, stem = self._export(row)
+            if pairs is not None:
+                pairs.mark(row["id"], done)
             for path, data in done.files.items():
                 storage.write_bytes(storage.join(self._out, path), data)
             notices.update(done.notices)
@@ -84,6 +90,23 @@ class ExportWorker:
         return self._layout.export(row, stem, split, self._config), stem
 
 
+class _Pairs:
+    """What `tryon data split` paired the persons of a shard with."""
+
+    def __init__(self, uri: str, shard: int) -> None:
+        self._garments: dict[tuple[str, str], str] = {}
+        for row in iter_rows(pairs_uri(uri, shard)):
+            self._garments[row["setting"], row["person"]] = row["garment"]
+
+    def mark(self, row_id: str, done: Exported) -> None:
+        """Says in a sample's entry which lists it is on."""
+        own, other = (self._garments.get((setting, row_id)) for setting in ("paired", "unpaired"))
+        done.entry["unpaired"] = None if other is None else safe_stem(other)
+        if own is None and done.entry.get("paired"):
+            done.entry["paired"] = False
+            done.notices.append("stands back for a duplicate: in no pair list")
+
+
 def export(
     uri: str,
     out: str,
@@ -95,7 +118,9 @@ def export(
 ) -> ExportResult:
     """Writes a data set as files.
 
-    Rows go into the folders that `tryon data split` gave them, else the source, else `default_split`.
+    Rows go into the folders that `tryon data split` gave them, else the source, else `default_split`. The lists of
+    pairs are those it made, else every sample with two photos is listed with its own garment.
+
     Photos that the shards hold as JPEG are written byte for byte. Every file is written whole or not at all, and a run
     that was cut off, started again, writes the same. Lists come last: what they name is there.
 
@@ -109,7 +134,7 @@ def export(
 
     Raises:
         ConfigError: an unknown layout.
-        DataError: no data set, splits of older shards, an id that occurs twice, or files of something else at `out`.
+        DataError: no data set, splits or pairs of older shards, an id that occurs twice, or something else at `out`.
         StorageError: a place cannot be read or written.
     """
     if layout not in LAYOUTS:
@@ -118,6 +143,9 @@ def export(
     manifest = read_manifest(uri)
     if read_split_manifest(uri) is not None:
         check_split(uri)
+    made = read_pair_manifest(uri)
+    if made is not None:
+        check_fresh(uri, "pairs", made.data_sha256, manifest)
     told: dict[str, Any] = {"source": uri, "source_sha256": manifest.sha256, "layout": layout, "config": config}
     _check_out(out, manifest.sha256, layout)
     worker = partial(ExportWorker, uri, out, layout, config)

@@ -13,8 +13,10 @@
 | `agnostic-v3.2` | `X.jpg` | RGB | neither: both paint it themselves; others do |
 | `agnostic-mask` | `X_mask.png` | L | neither; StableVITON and IDM-VTON do |
 
-Beside the folders `<split>_pairs.txt` names each person with its own garment. Both loaders find a garment that is worn
-by its person's name, so a sample's two photos share one. `gt_cloth_warped_mask`, which neither reads, is not written.
+Beside the folders `<split>_pairs.txt` names each person with its own garment and, where `tryon data split` has made
+pairs, `<split>_unpaired.txt` with another one. Both loaders find a garment that is worn by its person's name, so a
+sample's two photos share one; `metadata.jsonl` in each folder says which id it stands for. `gt_cloth_warped_mask`,
+which neither reads, is not written.
 """
 
 from __future__ import annotations
@@ -75,17 +77,19 @@ class VitonHdLayout:
     def lines(self, entry: Mapping[str, Any]) -> Mapping[str, str]:
         """See `Layout`."""
         split, name = entry["folder"], f"{entry['stem']}.jpg"
-        told = {key: entry[key] for key in entry if key not in ("folder", "stem") and entry[key] is not None}
+        told = {key: entry[key] for key in ("file_name", *TOLD) if entry[key] is not None}
         lines = {f"{split}/metadata.jsonl": json.dumps(told, ensure_ascii=False)}
-        if entry["has_person"] and entry["has_garment"]:
+        if entry["paired"]:
             lines[f"{split}_pairs.txt"] = f"{name} {name}"
+        if entry.get("unpaired") is not None:
+            lines[f"{split}_unpaired.txt"] = f"{name} {entry['unpaired']}.jpg"
         return lines
 
 
 def _entry(layers: Row, stem: str, split: str, photos: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: layers[name] for name in TOLD}
-    has = {f"has_{name}": name in photos for name in ("person", "garment")}
-    return {"folder": split, "stem": stem, "file_name": f"image/{stem}.jpg", **told, **has}
+    folder = "image" if "person" in photos else "cloth"
+    return {"folder": split, "stem": stem, "file_name": f"{folder}/{stem}.jpg", **told, "paired": len(photos) == 2}
 
 
 def _layer_files(layers: Row, size: tuple[int, int] | None) -> dict[str, bytes]:
