@@ -190,7 +190,7 @@ def test_flow_and_keypoints_are_scaled_along(row: Row, size: tuple[int, int]) ->
         np.abs(warp_by_flow(small["garment"], small["true_flow"] + np.float32(by), small["true_mask"]) - drawn)[inner]
         for by in (0, 1)
     ]
-    assert off[0].mean() < 1.0
+    assert off[0].mean() < 1.5
     assert off[1].mean() > 2 * off[0].mean(), "the test would not notice"
     scale = min(size[0] / 256, size[1] / 192)
     x = (row["pose"][1, 0] + 0.5) * scale - 0.5 + (size[1] - 192 * scale) / 2

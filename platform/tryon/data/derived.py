@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -20,6 +21,10 @@ from tryon.sample import Row
 
 # A photo kept as the JPEG it came as is handed on with its file, or it would grow tenfold on its way as a PNG.
 _FILES = {"person": ("person_file", "person_notices"), "garment": ("garment_file", "garment_notices")}
+# Rows made of one sample show the same person and garment: who splits or pairs by these keeps them together.
+_KIN = {"person_id": ("person_digest", "id"), "garment_id": ("garment_digest", "id")}
+KIN_FIELDS = tuple(_KIN)
+_MADE = re.compile(r"(#[ag]\d+)+$")  # a variant of augmentation, a generated triplet
 FILE_FIELDS = tuple(name for pair in _FILES.values() for name in pair)
 
 
@@ -108,6 +113,12 @@ def decode_row(row: Row) -> Row:
     return decoded
 
 
+def with_kin(row: Row) -> Row:
+    """The row with a person and a garment id; of one that has none the photo's digest, else the row's id."""
+    named = {name: next(str(row[key]) for key in (name, *others) if row.get(key)) for name, others in _KIN.items()}
+    return {**row, **named}
+
+
 def without_files(row: Row, keep: Sequence[str] = ()) -> Row:
     """The row less the files its photos were decoded from: for rows whose photos are about to change."""
     return {name: None if name in FILE_FIELDS and name not in keep else value for name, value in row.items()}
@@ -133,5 +144,5 @@ def row_rng(seed: int, row_id: str, *words: str | int) -> np.random.Generator:
 
 
 def base_id(row_id: str) -> str:
-    """Id of the sample that a row was made from: what stands before the last ``#``."""
-    return row_id.rpartition("#")[0] or row_id
+    """Id of the sample that a row was made from, in however many steps: ``x`` for ``x``, ``x#a3`` and ``x#a3#g1``."""
+    return _MADE.sub("", row_id)

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from tryon.data.augment.config import AugmentConfig
 from tryon.data.augment.variant import SIDES, Side, augment_row
-from tryon.data.derived import DerivedSource, without_files
+from tryon.data.derived import KIN_FIELDS, DerivedSource, with_kin, without_files
 from tryon.data.job import Job
 from tryon.sample import Row
 
 __all__ = ["SIDES", "AugmentConfig", "AugmentSource", "Side", "augment_job", "augment_row"]
 
 HELD_OUT = ("val", "test")
-# Variants show the same person and garment as their sample: who splits or pairs by these keeps them together.
-_KIN = {"person_id": ("person_digest", "id"), "garment_id": ("garment_digest", "id")}
 
 
 class AugmentSource(DerivedSource):
@@ -28,20 +26,16 @@ class AugmentSource(DerivedSource):
         """
         super().__init__(uri, config.variants + config.keep_original)
         self._config = config
-        self.fields = tuple(dict.fromkeys((*self.fields, *_KIN)))
+        self.fields = tuple(dict.fromkeys((*self.fields, *KIN_FIELDS)))
 
     def derive(self, row: Row) -> Sequence[Row]:
         """The sample and its variants; samples that are held out pass as they are."""
-        row = {**row, **{name: row.get(name) or _first(row, others) for name, others in _KIN.items()}}
+        row = with_kin(row)
         if row.get("split") in HELD_OUT and not self._config.held_out:
             return [row]
         bare = without_files(row)
         made = [augment_row(bare, self._config, k) for k in range(1, self._config.variants + 1)]
         return [row, *made] if self._config.keep_original else made
-
-
-def _first(row: Row, names: Sequence[str]) -> str:
-    return next(str(row[name]) for name in names if row.get(name))
 
 
 def augment_job(uri: str, config: AugmentConfig) -> Job:
@@ -55,5 +49,5 @@ def augment_job(uri: str, config: AugmentConfig) -> Job:
         DataError: no data set, or another schema version.
     """
     source = AugmentSource(uri, config)
-    fields = tuple(dict.fromkeys((*source.parent_fields, *_KIN)))
+    fields = tuple(dict.fromkeys((*source.parent_fields, *KIN_FIELDS)))
     return Job(source, [], fields, {"augment": config.model_dump(mode="json")}, (source.parent,))

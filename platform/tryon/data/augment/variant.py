@@ -242,7 +242,7 @@ def agree(row: Row, out: Row) -> None:
 
 def compose(inside: UInt8 | np.uint8, outside: UInt8, mask: UInt8) -> UInt8:
     """`inside` where the mask is 1, `outside` elsewhere, RGB uint8 (H, W, 3)."""
-    return np.where(mask[..., None] > 0, inside, outside)
+    return np.asarray(np.where(mask[..., None] > 0, inside, outside), dtype=np.uint8)
 
 
 def _equal_outside(row: Row, name: str) -> bool:

@@ -10,23 +10,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tryon.models.bundle import Role
-from tryon.models.tensors import CONDITION_READS, condition
+from tryon.models.tensors import CONDITION_READS, condition, images_to_tensor, masks_to_tensor
 from tryon.training.recipes.base import Recipe, StepOutput, Tensors, gradient_l1, psnr, worn_garment
 from tryon.training.recipes.tom import frozen_warp
 
 
 class ScmRecipe(Recipe):
-    """Restores the try-on towards the photo; context is the warped garment (AutoDIR's arrangement, 6 channels)."""
+    """Restores the try-on towards the photo; context is the warped garment (AutoDIR's arrangement, 6 channels).
+
+    A data set of triplets brings faulty images and, most often, their context; of others both are made by the frozen
+    networks, step by step.
+    """
 
     role: ClassVar[Role] = "refinement"
     network_name = "nafnet"
     reads = (*CONDITION_READS, "person", "category")
+    optional = ("generated", "warped_garment", "warped_mask")
     needs: ClassVar[tuple[Role, ...]] = ("warp", "synthesis")
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
         tensors = condition(batch, self.size)
         tensors["person"], _ = worn_garment(batch, self.size)
+        # A warp without a generated image is no triplet; it is then not the one the frozen synthesis would be given.
+        if has_column(batch, "generated"):
+            tensors["generated"] = images_to_tensor(batch["generated"], self.size)
+            if has_column(batch, "warped_garment") and has_column(batch, "warped_mask"):
+                mask = masks_to_tensor(batch["warped_mask"], self.size, top=255.0)
+                tensors["context"] = images_to_tensor(batch["warped_garment"], self.size) * mask
         return tensors
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
@@ -52,15 +63,24 @@ class ScmRecipe(Recipe):
 
     @torch.no_grad()
     def _tryon(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        """The image to restore and its context: those the data brings, else what the frozen networks make."""
+        if "generated" in tensors and "context" in tensors:
+            return tensors["generated"], tensors["context"]
         warped, mask = frozen_warp(self.frozen["warp"], tensors)
-        tryon = self.frozen["synthesis"](tensors, warped, mask)["tryon"]
-        return tryon, warped * mask
+        if "generated" in tensors:
+            return tensors["generated"], warped * mask
+        return self.frozen["synthesis"](tensors, warped, mask)["tryon"], warped * mask
 
     @staticmethod
     def _refine(network: nn.Module, image: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """The correction counts inside the agnostic mask only, as in the `refine` stage."""
         refined: Tensor = network(torch.cat([context, image], dim=1)).float()
         return image + mask * (refined - image)
+
+
+def has_column(batch: Mapping[str, Any], name: str) -> bool:
+    """True if every row of the batch brings the field."""
+    return name in batch and all(value is not None for value in batch[name])
 
 
 def random_window(size: tuple[int, int]) -> tuple[slice, slice, slice, slice]:

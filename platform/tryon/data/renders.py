@@ -1,0 +1,77 @@
+"""A bundle's warp, try-on and reconstruction over rows, for data jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from tryon import storage
+from tryon.errors import BundleError
+from tryon.models.bundle import read_manifest
+from tryon.sample import Row
+from tryon.stages.base import Stage
+from tryon.stages.synthesize import Synthesize
+from tryon.stages.warp import Warp
+
+WARPED = ("warped_garment", "warped_mask")
+
+
+class Reconstruct(Synthesize):
+    """Synthesis without the warp pasted in: of the garment only what the network itself has drawn."""
+
+    name = "reconstruct"
+
+    def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
+        return super()._compose_one(batch, i, rendering, torch.zeros_like(share))
+
+
+MAKERS: Mapping[str, type[Synthesize]] = {"bundle": Synthesize, "reconstruction": Reconstruct}
+
+
+class Renders:
+    """What a bundle makes of annotated rows. Its networks are loaded where they are used, so this travels to actors.
+
+    Attributes:
+        uri: of the bundle, absolute.
+        sha256: over both networks' weights.
+        name: both networks by the start of their hash.
+    """
+
+    def __init__(self, bundle: str) -> None:
+        """Reads the bundle's manifest.
+
+        Raises:
+            BundleError: no such bundle, or it lacks warp or synthesis.
+        """
+        self.uri = storage.absolute(bundle)
+        manifest = read_manifest(self.uri)
+        lacking = [role for role in ("warp", "synthesis") if role not in manifest.networks]
+        if lacking:
+            text = f"bundle {bundle} has no {' and no '.join(lacking)} network, which triplets need"
+            raise BundleError(text, code="bundle-incomplete", field="--bundle")
+        digests = [manifest.networks["warp"].sha256, manifest.networks["synthesis"].sha256]
+        self.sha256 = storage.sha256("\n".join(digests).encode())
+        self.name = f"warp-{digests[0][:12]}+synthesis-{digests[1][:12]}"
+        self.licence = manifest.weights_licence
+
+    def warp(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with `warped_garment` and `warped_mask`."""
+        made = _stage(Warp, self.uri)(_columns(rows))
+        return [{**row, **{name: made[name][i] for name in WARPED}} for i, row in enumerate(rows)]
+
+    def tryon(self, maker: str, rows: Sequence[Row]) -> list[Any]:
+        """The try-on image of each row, uint8 (H, W, 3); `maker` is a key of `MAKERS`. Rows come from `warp`."""
+        images: list[Any] = _stage(MAKERS[maker], self.uri)(_columns(rows))["tryon"]
+        return images
+
+
+@lru_cache(maxsize=8)
+def _stage(cls: type[Stage], bundle: str) -> Stage:
+    return cls(bundle)  # type: ignore[call-arg]
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    return {name: [row.get(name) for row in rows] for name in {*Warp.reads, *Synthesize.reads}}
