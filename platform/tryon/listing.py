@@ -1,9 +1,9 @@
 """Listing: the files below a folder one at a time, in an order that is the same on every machine and for every run.
 
 A folder is sorted before it is walked; names beyond `NAMES_IN_MEMORY` go to sorted runs on disk, so a flat local folder
-of ten million photos takes no more memory than one of a hundred thousand (35 MB). An S3 prefix is listed by one call that
-returns all its direct children at 0.2 kB each, as that is what the filesystem offers: ten million photos belong into
-many prefixes, or into a manifest.
+of ten million photos takes no more memory than one of a hundred thousand (35 MB). An S3 prefix is listed by one call
+that returns all its direct children at 0.2 kB each, as that is what the filesystem offers: ten million photos belong
+into many prefixes, or into a manifest.
 """
 
 from __future__ import annotations
