@@ -14,9 +14,14 @@ Ints = npt.NDArray[np.int64]
 
 CODE_BYTES = HASH_BITS // 8
 BANDS = 16  # of 16 bits each: of 5,200 photos within 32 bits of their original, 99.7 % share a band with it
+SMALL = 16  # codes of a band whose pairs are compared together with those of other bands, for speed
 CAP = 256  # codes of which all pairs are compared; a fuller band is told apart by further bits
+_PAIRS_AT_ONCE = 1 << 18
 _NIBBLES = STRUCTURE_BITS // 4
 _DEPTH = 12  # further nibbles before codes of one structure are compared with their neighbours only
+
+
+_SET_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
 def codes_of(hashes: list[str]) -> UInt8:
@@ -39,6 +44,34 @@ def distances(codes: UInt8) -> tuple[Ints, Ints]:
         for bits, part in zip((STRUCTURE_BITS, COLOUR_BITS), parts, strict=True)
     )
     return structure, colour
+
+
+def near_pairs(
+    codes: UInt8, starts: Ints, sizes: Ints, max_structure: int, max_colour: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """All near pairs inside small groups of neighbouring codes.
+
+    Args:
+        codes: uint8 (N, 48).
+        starts: where each group starts.
+        sizes: codes of each group, 2 to `SMALL`.
+        max_structure: differing bits of the structure that still are near.
+        max_colour: differing bits of the colour that still are near.
+
+    Yields:
+        (i, j, structure bits, colour bits) with places in `codes`, i < j.
+    """
+    for size in np.unique(sizes):
+        i, j = np.triu_indices(int(size), 1)
+        first = starts[sizes == size]
+        for part in np.array_split(first, -(-len(first) * len(i) // _PAIRS_AT_ONCE)):
+            a, b = (part[:, None] + i).ravel(), (part[:, None] + j).ravel()
+            bits = _SET_BITS[codes[a] ^ codes[b]]
+            structure = bits[:, : STRUCTURE_BITS // 8].sum(axis=1, dtype=np.int64)
+            colour = bits[:, STRUCTURE_BITS // 8 :].sum(axis=1, dtype=np.int64)
+            near = (structure <= max_structure) & (colour <= max_colour)
+            found = (column[near].tolist() for column in (a, b, structure, colour))
+            yield from zip(*found, strict=True)
 
 
 def near_links(codes: UInt8, band: int, max_structure: int, max_colour: int) -> list[tuple[int, int, int, int]]:

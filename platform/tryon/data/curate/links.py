@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tryon import storage
 from tryon.config import Config
-from tryon.data.curate.bits import BANDS, CODE_BYTES, band_values, codes_of, near_links
+from tryon.data.curate.bits import BANDS, CODE_BYTES, SMALL, band_values, codes_of, near_links, near_pairs
 from tryon.data.curate.shuffle import read_partition, run_uri, write_run
 from tryon.data.curate.steps import NODE_BITS, read_columns, told_by, write_table
 from tryon.engines.dataset import ShardReport
@@ -174,22 +174,35 @@ class LinkWorker:
         if not len(keys[0]):
             return
         changes = np.any([column[1:] != column[:-1] for column in keys], axis=0)
-        starts = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(changes) + 1]])
-        for group in np.flatnonzero(np.diff(starts) > 1):
-            first, last = int(starts[group]), int(starts[group + 1])
-            kind, band = int(keys[0][first]), int(keys[1][first])
-            if kind < Kind.PERSON_NEAR:
-                yield from ((kind, first, other, 0, 0) for other in range(first + 1, last))
-                continue
-            codes = codes_of_arrow(records.column("code").slice(first, last - first))
-            assert self._config.max_structure is not None
-            for i, j, structure, colour in near_links(codes, band, self._config.max_structure, self._config.max_colour):
-                yield kind, first + i, first + j, structure, colour
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+        sizes = np.diff(np.append(starts, len(records)))
+        exact = keys[0][starts] < Kind.PERSON_NEAR
+        for first, size in zip(starts[exact & (sizes > 1)].tolist(), sizes[exact & (sizes > 1)].tolist(), strict=True):
+            yield from ((int(keys[0][first]), first, other, 0, 0) for other in range(first + 1, first + size))
+        skip = int(np.searchsorted(keys[0], Kind.PERSON_NEAR))  # sorted by kind: those that have a code come last
+        near = self._near(_codes(records["code"].slice(skip)), keys[1][skip:], starts[~exact] - skip, sizes[~exact])
+        for i, j, structure, colour in near:
+            yield int(keys[0][skip + i]), skip + i, skip + j, structure, colour
+
+    def _near(self, codes: Any, bands: Any, starts: Any, sizes: Any) -> Iterator[tuple[int, int, int, int]]:
+        most = self._config.max_structure, self._config.max_colour
+        if most[0] is None:
+            return
+        small = (sizes > 1) & (sizes <= SMALL)
+        yield from near_pairs(codes, starts[small], sizes[small], most[0], most[1])
+        for first, size in zip(starts[sizes > SMALL].tolist(), sizes[sizes > SMALL].tolist(), strict=True):
+            for i, j, structure, colour in near_links(codes[first : first + size], int(bands[first]), most[0], most[1]):
+                yield first + i, first + j, structure, colour
 
 
-def codes_of_arrow(column: pa.ChunkedArray) -> Any:
-    """Fixed-size binary values as uint8 (N, 48)."""
-    return np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8).reshape(-1, CODE_BYTES)
+def _codes(column: pa.ChunkedArray) -> Any:
+    """Fixed-size binary values as uint8 (N, 48), not copied if they are in one chunk."""
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    values = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+    return values[array.offset * CODE_BYTES : (array.offset + len(array)) * CODE_BYTES].reshape(-1, CODE_BYTES)
 
 
 def _link_table(records: pa.Table, links: list[tuple[int, int, int, int, int]]) -> pa.Table:
