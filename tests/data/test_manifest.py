@@ -178,6 +178,23 @@ def test_rows_that_cannot_be_understood(root: Path, tmp_path: Path) -> None:
     assert [row.get("error_code") for row in rows] == [None, "row-invalid", "row-invalid"]
 
 
+def test_json_objects_of_different_keys(root: Path) -> None:
+    lines = [{"person": "in/a b.jpg"}, {"Garment": "in/ü.jpg", "brand": "B"}, {"brand": "C"}]
+    rows = rows_of(written(root, "\n".join(json.dumps(line) for line in lines), "m.jsonl"))
+    assert [row.get("error_code") for row in rows] == [None, None, "row-empty"]
+    assert rows[1]["garment_file"] == PHOTO
+
+
+def test_words_that_some_readers_take_for_nothing(root: Path) -> None:
+    (row,) = rows_of(written(root, "id,person,brand\nnull,in/a b.jpg,NA\n"))
+    assert (row["id"], json.loads(row["metadata"])) == ("null", {"brand": "NA"})
+
+
+def test_a_table_without_rows(root: Path) -> None:
+    with pytest.raises(DataError, match=r"m\.csv has no rows"):
+        written(root, "person\n")
+
+
 def test_ids_that_come_twice(root: Path) -> None:
     rows = rows_of(written(root, "id,person\na,in/a b.jpg\nb,in/a b.jpg\na,in/a b.jpg\n"))
     assert [row.get("error_code") for row in rows] == [None, None, "id-duplicate"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tryon import storage
@@ -15,7 +16,7 @@ from tryon.config import ImageLimits
 from tryon.data.crawl.config import FetchLimits
 from tryon.data.shards import ROWS_PER_SHARD
 from tryon.data.sources.common import CATEGORY_OF, chunks, mark_duplicates, row_or_error
-from tryon.data.sources.tables import PARQUET, TABLE_SUFFIXES, Raw, table_columns, table_rows
+from tryon.data.sources.tables import JSON_LINES, PARQUET, TABLE_SUFFIXES, Raw, table_columns, table_rows
 from tryon.errors import DataError, TryonError
 from tryon.listing import direct_files
 from tryon.sample import Row
@@ -75,12 +76,15 @@ class ManifestSource:
         parts = [self._uri] if self._is_file else _parts(self._uri)
         if not parts:
             raise DataError(f"{uri} holds no Parquet file", code="data-empty", field="IN")
-        names = _understood(table_columns(parts[0]), parts[0])
+        names = _checked(table_columns(parts[0]), parts[0])
         self.licence = "stated for each row, in its metadata" if "licence" in names.values() else "unstated"
+        roles = ROLES if self._uri.lower().endswith(JSON_LINES) else tuple(r for r in ROLES if r in names.values())
         self.fields: tuple[str, ...] = (
             "id", "category", "split", "person_id", "garment_id", "person_uri", "garment_uri", "metadata",
-            *(f"{role}_file" for role in ROLES if role in names.values()),
+            *(f"{role}_file" for role in roles),
         )  # fmt: skip
+        if next(self._rows(), None) is None:
+            raise DataError(f"{uri} has no rows", code="data-empty", field="IN")
 
     def tasks(self) -> Iterator[Task]:
         yield from chunks(enumerate(self._rows()), ROWS_PER_SHARD)
@@ -100,8 +104,10 @@ class ManifestSource:
 
     def _rows(self) -> Iterator[Raw]:
         for part in [self._uri] if self._is_file else _parts(self._uri):
-            names = _understood(table_columns(part), part)
+            names = _checked(table_columns(part), part)
             for raw in table_rows(part):
+                if isinstance(raw, dict) and part.lower().endswith(JSON_LINES):
+                    names = _understood(tuple(raw))  # each object has its own
                 yield raw if isinstance(raw, str) else _meant(raw, names)
 
     def _resolved(self, raw: Raw) -> Raw:
@@ -111,18 +117,21 @@ class ManifestSource:
         return {**raw, **{role: _absolute(self._base, raw[role]) for role in ROLES if role in raw}}
 
 
-def _understood(columns: list[str], uri: str) -> dict[str, str]:
-    """Column to meaning, for those that are understood.
+@lru_cache
+def _understood(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Column to meaning, for those that are understood."""
+    by_name = {column.strip().lower(): column for column in reversed(columns)}
+    found = ((meaning, next((by_name[n] for n in names if n in by_name), None)) for meaning, names in COLUMNS.items())
+    return {column: meaning for meaning, column in found if column is not None}
+
+
+def _checked(columns: list[str], uri: str) -> Mapping[str, str]:
+    """Column to meaning.
 
     Raises:
         DataError: none of them names a photo.
     """
-    by_name = {column.strip().lower(): column for column in reversed(columns)}
-    names = {}
-    for meaning, aliases in COLUMNS.items():
-        column = next((by_name[alias] for alias in aliases if alias in by_name), None)
-        if column is not None:
-            names[column] = meaning
+    names = _understood(tuple(columns))
     if not any(role in names.values() for role in ROLES):
         known = "; ".join(f"{role}: {', '.join(COLUMNS[role])}" for role in ROLES)
         text = f"{uri} has the columns {', '.join(columns) or '(none)'}; none of them names a photo ({known})"

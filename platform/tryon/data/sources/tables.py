@@ -96,7 +96,7 @@ def _open_csv(uri: str, types: dict[str, Any], bad: list[str]) -> Any:
         parse_options=csv.ParseOptions(
             delimiter="\t" if tabs else ",", newlines_in_values=True, invalid_row_handler=on_bad_row
         ),
-        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""]),
     )
 
 
