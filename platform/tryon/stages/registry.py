@@ -20,6 +20,7 @@ STAGES: Mapping[str, str] = {
     "parse_segformer": "tryon.stages.parse_segformer:SegformerParse",
     "parse_schp": "tryon.stages.parse_schp:SchpParse",
     "garment_mask": "tryon.stages.garment_mask:GarmentMask",
+    "category": "tryon.stages.category:Category",
     "agnostic": "tryon.stages.agnostic:Agnostic",
     "dense": "tryon.stages.dense:Dense",
     "quality": "tryon.stages.quality:Quality",
