@@ -31,7 +31,7 @@ from tryon.data.crawl.sitemap import read_sitemap, unpacked
 from tryon.data.crawl.walk import CrawlProgress, crawl
 from tryon.data.sources.base import open_source
 from tryon.data.sources.manifest import ManifestSource
-from tryon.errors import ConfigError, DataError
+from tryon.errors import ConfigError, DataError, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,9 @@ def failures(out: Path | str) -> dict[str, str]:
 
 
 def tree(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    """All files, less those that a killed process was about to rename."""
+    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.suffix != ".tmp")
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def one_product(shop: Shop, *images: str) -> None:
@@ -371,6 +373,14 @@ def test_a_sitemap_that_would_not_end(tmp_path: Path) -> None:
     assert all("xx" not in url for url in read_sitemap(lol, "http://h/"))
 
 
+def test_a_place_that_cannot_be_written_is_found_first(shop: Shop, tmp_path: Path) -> None:
+    stocked(shop)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        crawl(config(shop), str(tmp_path / "file"))
+    assert shop.requests == []
+
+
 def test_no_start_page_is_an_error_with_its_reason(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no start page could be read: .*does not exist \(404\)") as caught:
         crawl(config(shop, "/nowhere"), str(tmp_path))
@@ -553,7 +563,7 @@ def test_order_does_not_depend_on_timing(shop: Shop, tmp_path: Path) -> None:
         if isinstance(route, Answer):
             route.wait_s = 0.03 * (i % 4)
     crawl(config(shop, fetch={"per_host": 3}), str(tmp_path / "b"))
-    ignored = {"_crawl.json"}  # it holds the configuration
+    ignored = {"_crawl.json", "_crawl/config.json"}  # they hold the configuration
     a, b = tree(tmp_path / "a"), tree(tmp_path / "b")
     assert {k: v for k, v in a.items() if k not in ignored} == {k: v for k, v in b.items() if k not in ignored}
 

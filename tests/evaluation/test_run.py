@@ -105,6 +105,6 @@ def test_a_missing_bundle_and_a_source_of_nothing_are_named(
     broken = tmp_path / "photos" / "broken.jpg"
     broken.parent.mkdir()
     broken.write_bytes(photo_files[0].read_bytes()[:100])
-    source = FolderSource(str(broken.parent), [str(broken)])
+    source = FolderSource(str(broken.parent), "person")
     with pytest.raises(DataError, match=r"no sample could be measured \(1 could not be used\)"):
         evaluate(source, "photos", small_bundle, str(tmp_path / "out"), num_actors=0)

@@ -3,6 +3,7 @@
 <out>/photos/ab/abcdef....jpg         photos as they came, named by their sha256
 <out>/manifest-00000.parquet          a row a photo, with what its page said of it; `ManifestSource` reads them
 <out>/_failures/part-00000.parquet    pages and photos that were not read, with the reason
+<out>/_crawl/config.json              of the last run; written first
 <out>/_crawl/<kind>/ab/abcdef....json one record for each URL asked for: the crawl's memory
 <out>/_crawl.json                     the report; written last, so a crawl without it is not finished
 
@@ -110,6 +111,12 @@ class Parts:
         storage.write_bytes(self._uri(self._num), sink.getvalue())
         self._rows = []
         self._num += 1
+
+
+def write_config(out: str, config: CrawlConfig) -> None:
+    """Marks a crawl as begun."""
+    told = json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True)
+    storage.write_bytes(storage.join(out, CRAWL_RECORDS, "config.json"), told.encode())
 
 
 def write_report(out: str, config: CrawlConfig, report: CrawlReport) -> None:

@@ -23,7 +23,15 @@ from tryon.data.crawl.page import read_page
 from tryon.data.crawl.photo import check_header
 from tryon.data.crawl.robots import Robots
 from tryon.data.crawl.sitemap import is_sitemap, read_sitemap, unpacked
-from tryon.data.crawl.store import FAILURE_COLUMNS, MANIFEST_COLUMNS, Parts, Records, write_photo, write_report
+from tryon.data.crawl.store import (
+    FAILURE_COLUMNS,
+    MANIFEST_COLUMNS,
+    Parts,
+    Records,
+    write_config,
+    write_photo,
+    write_report,
+)
 from tryon.data.sources.base import CRAWL_REPORT
 from tryon.errors import ConfigError, DataError
 
@@ -74,6 +82,7 @@ def crawl(config: CrawlConfig, out: str, on_progress: OnProgress | None = None) 
 async def _crawl(config: CrawlConfig, out: str, on_progress: OnProgress | None) -> CrawlReport:
     rules = _Rules(config)
     storage.delete(storage.join(out, CRAWL_REPORT))
+    write_config(out, config)  # first, so that a place that cannot be written is found before a host is asked
     async with Fetcher(config.fetch) as fetcher:
         walk = _Walk(config, out, rules, fetcher, on_progress)
         try:
