@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from typer.exceptions import TyperException
 
+from tryon import cli_look  # noqa: F401 - adds its verbs to data_app
 from tryon.cli_data import ActorsOption, data_app
 from tryon.errors import TryonError
 

@@ -1,4 +1,4 @@
-"""The verbs of `tryon data`. Heavy imports happen inside the verbs, so that help answers at once."""
+"""The verbs of `tryon data` that make data sets. Heavy imports happen inside them, so that help answers at once."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Annotated, Optional
 
 import typer
 
-data_app = typer.Typer(help="Make data sets: simulate samples, annotate photos.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Data sets: from raw photos to clean, annotated shards, and looking at them.", no_args_is_help=True
+)
 
 ActorsOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--actors", min=0, help="Parallel actors, one CPU each; 0 runs here without Ray. Default: all CPUs."),
 ]
 
+DataArgument = Annotated[str, typer.Argument(metavar="DATA", help="URI of an annotated data set.")]
+OutOption = Annotated[str, typer.Option("--out", help="URI of the data set to write.")]
 ConfigOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--config", help="YAML file of options."),
 ]
 SetOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="One option, over the file's; dots go into nested ones."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; dots go into nested ones."),
 ]
 
 
@@ -50,9 +52,7 @@ def data_synth(
 def data_annotate(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="IN", help="Photos, VITON-HD or DressCode folder, manifest, crawl, data set."
-        ),
+        typer.Argument(metavar="IN", help="Photos, VITON-HD or DressCode folder, manifest, crawl, data set."),
     ],
     out: Annotated[str, typer.Option(help="URI of the data set to write.")],
     size: Annotated[
@@ -92,24 +92,155 @@ def data_annotate(
     from tryon.show import run_job_shown
 
     options = read_options(config, set_ or [])
-    told = {"size": parse_size(size) if size else None, "parser": parser, "parser_weights": parser_weights}
-    told["layers"] = layers.split(",") if layers else None
+    told = {
+        "size": parse_size(size) if size else None,
+        "layers": layers.split(",") if layers else None,
+        "parser": parser,
+        "parser_weights": parser_weights,
+    }
     options |= {name: value for name, value in told.items() if value is not None}
     annotate = parse_config(AnnotateConfig, options, "annotate")
     opened = open_source(source, parse_choice(photos, Photos, "--photos"))
     run_job_shown(annotate_job(opened, annotate, source), out, "annotate", actors)
 
 
-@data_app.command("sheet")
-def data_sheet(
-    data: Annotated[str, typer.Argument(help="Annotated data set.")],
-    out: Annotated[str, typer.Option(help="JPEG to write.")],
-    num: Annotated[int, typer.Option(min=1, max=2000, help="Samples, spread evenly over the data set.")] = 48,
+@data_app.command("crawl")
+def data_crawl(
+    start: Annotated[list[str], typer.Argument(metavar="URL...", help="Start pages or sitemaps of shops.")],
+    out: Annotated[str, typer.Option(help="URI of the folder for photos and their manifest.")],
+    max_images: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Photos asked for. Default: 100,000."),
+    ] = None,
+    delay: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, help="Seconds between two requests to a host. Default: 1; robots.txt may ask for more."),
+    ] = None,
+    contact: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Your address or URL, told to the hosts in the User-Agent."),
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
 ) -> None:
-    """Draw a contact sheet: photo with pose, parse, agnostic image, garment with mask.
+    """Collect product photos with their metadata from shops that allow it; robots.txt is obeyed.
 
-    Example: tryon data sheet data/people --out out/people.jpg
+    A crawl that was cut off goes on. `tryon data annotate` reads what it wrote. See that you may use the photos.
+
+    Example: tryon data crawl https://shop.example/sitemap.xml --out data/shop --contact me@example.org
     """
-    from tryon.data.sheet import write_sheet
+    from tryon.config import parse_config
+    from tryon.data.crawl.config import CrawlConfig
+    from tryon.options import read_options
+    from tryon.show_data import crawl_shown
 
-    typer.echo(f"{out}: {write_sheet(data, out, num=num)} samples")
+    options = {**read_options(config, set_ or []), "start": start}
+    fetch = {"delay_s": delay, "contact": contact}
+    options["fetch"] = {**options.get("fetch", {}), **{k: v for k, v in fetch.items() if v is not None}}
+    options |= {"max_images": max_images} if max_images else {}
+    crawl_shown(parse_config(CrawlConfig, options, "crawl"), out)
+
+
+@data_app.command("split")
+def data_split(
+    data: DataArgument,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share for testing.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Find duplicates, split into train, val and test, and list paired and unpaired samples.
+
+    No person, garment or photo is on two sides: rows are linked by person_id, garment_id and looks. The lists lie
+    beside the shards; training and export take them up.
+
+    Example: tryon data split data/people --val 0.1 --test 0.1
+    """
+    from tryon.config import parse_config
+    from tryon.data.curate.splits import SplitConfig
+    from tryon.options import read_options
+    from tryon.show_data import split_shown
+
+    told = {"val_fraction": val, "test_fraction": test, "seed": seed}
+    options = {**told, **read_options(config, set_ or [])}
+    split_shown(data, parse_config(SplitConfig, options, "split"), num_actors=actors)
+
+
+@data_app.command("augment")
+def data_augment(
+    data: DataArgument,
+    out: OutOption,
+    variants: Annotated[int, typer.Option(min=1, max=32, help="Made of each sample, beside itself.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Write variants of each sample whose layers agree: mirrored, moved, cropped, in other light.
+
+    Example: tryon data augment data/train --out data/train-6x --variants 6 --set jpeg.probability=0
+    """
+    from tryon.config import parse_config
+    from tryon.data.augment import augment_job
+    from tryon.data.augment.config import AugmentConfig
+    from tryon.options import read_options
+    from tryon.show import run_job_shown
+
+    options = {"variants": variants, "seed": seed, **read_options(config, set_ or [])}
+    run_job_shown(augment_job(data, parse_config(AugmentConfig, options, "augment")), out, "augment", actors)
+
+
+@data_app.command("downsample")
+def data_downsample(
+    data: DataArgument,
+    out: OutOption,
+    num: Annotated[Optional[int], typer.Option(min=1, help="Samples. Default: all.")] = None,  # noqa: UP045
+    size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="HEIGHTxWIDTH in px all layers are brought to. Default: theirs."),
+    ] = None,
+    stratify: Annotated[
+        str, typer.Option(help="By category: none, proportional (the parent's shares) or equal (as many of each).")
+    ] = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another choice.")] = 0,
+    actors: ActorsOption = None,
+) -> None:
+    """Take a part of a data set, or smaller pictures, for development. A larger --num contains a smaller one.
+
+    Example: tryon data downsample data/train --out data/dev --num 500 --size 256x192
+    """
+    from tryon.config import parse_config, parse_size
+    from tryon.data.downsample import DownsampleConfig, downsample_job
+    from tryon.show import run_job_shown
+
+    told = {"num": num, "size": parse_size(size) if size else None, "stratify": stratify, "seed": seed}
+    run_job_shown(downsample_job(data, parse_config(DownsampleConfig, told, "downsample")), out, "downsample", actors)
+
+
+@data_app.command("triplets")
+def data_triplets(
+    data: DataArgument,
+    out: OutOption,
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle whose try-ons are used. Default: only faults made on purpose."),
+    ] = None,
+    per_sample: Annotated[int, typer.Option(min=1, max=16, help="Triplets of each sample.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Make (garment, person, generated) triplets for training SCM, generated by a bundle or by a fault.
+
+    Example: tryon data triplets data/train --out data/triplets --bundle bundles/mine
+    """
+    from tryon.config import parse_config
+    from tryon.data.triplets import TripletsConfig, triplets_job
+    from tryon.options import read_options
+    from tryon.show import run_job_shown
+
+    options = {"bundle": bundle, "per_sample": per_sample, "seed": seed, **read_options(config, set_ or [])}
+    run_job_shown(triplets_job(data, parse_config(TripletsConfig, options, "triplets")), out, "triplets", actors)

@@ -16,6 +16,8 @@ from tryon.show import Bar, console, maybe_ray
 
 if TYPE_CHECKING:
     from tryon.data.checks import ValidateConfig
+    from tryon.data.crawl.config import CrawlConfig, CrawlReport
+    from tryon.data.curate.splits import SplitConfig, SplitManifest
     from tryon.data.diff import DataDiff
     from tryon.data.export import ExportConfig, ExportResult
     from tryon.data.info import DataInfo
@@ -208,3 +210,44 @@ def _print_json(told: Config, **more: Any) -> None:
 
     text = json.dumps({**told.model_dump(mode="json"), **more}, indent=2, ensure_ascii=False)
     console.out(text, highlight=False)
+
+
+def crawl_shown(config: CrawlConfig, out: str) -> CrawlReport:
+    """Crawls with a line of pages, photos and faults, and says what was left out and why."""
+    from tryon.data.crawl.walk import CrawlProgress, crawl
+
+    with Bar("crawl") as bar:
+
+        def on_progress(at: CrawlProgress) -> None:
+            text = f"{at.images} photos, {at.failed} failed, {at.waiting} pages waiting, {at.requests} requests"
+            bar.update(at.pages, None, text)
+
+        report = crawl(config, out, on_progress)
+    text = f"crawl     {report.found} photos asked for = {report.images} kept + {report.duplicates} duplicates + failed"
+    console.print(f"{text}, {report.pages} pages -> {out}", highlight=False, markup=False)
+    for code, count in {**report.failures, **report.refused_hosts}.items():
+        console.print(f"          {count:,} x {code}", highlight=False, markup=False)
+    return report
+
+
+def split_shown(data: str, config: SplitConfig, *, num_actors: int | None = None) -> SplitManifest:
+    """Splits and pairs a data set, and prints what lies on each side."""
+    from tryon.data.curate.pairs import pair_data
+    from tryon.data.curate.splits import split_data
+
+    with _progress("split", num_actors) as show:
+        made = split_data(data, config, num_actors=num_actors, on_step=show)
+        pairs = pair_data(data, num_actors=num_actors, on_step=show)
+    table = _table(
+        "split", "rows", "duplicates", "paired", "unpaired", right=("rows", "duplicates", "paired", "unpaired")
+    )
+    for name, side in made.sides.items():
+        counts = pairs.counts.get(name, {})
+        figures = (side.rows, side.duplicates, counts.get("paired", 0), counts.get("unpaired", 0))
+        _add(table, name, *(f"{figure:,}" for figure in figures))
+    console.print(table)
+    if made.conflicts:
+        first = ", ".join(made.conflict_examples[:EXAMPLES])
+        text = f"split     {made.conflicts:,} groups of linked rows come with different splits and leak: {first} ..."
+        console.print(text, highlight=False, markup=False)
+    return made
