@@ -25,9 +25,9 @@ Bool = npt.NDArray[np.bool_]
 Size = tuple[int, int]
 
 MAX_FLOW_PX = (FLOW_ZERO - 1) / FLOW_SCALE  # beyond this a shard cannot hold it
-# Between two pixels of one cloth the garment's position changes by a pixel or two. More is a seam, where one layer lies
-# over another: a mean of both would point at neither.
-SEAM_PX = 2.0
+# From pixel to pixel of one cloth the garment's position changes by about the same step. Several steps at once are a
+# seam, where one layer lies over another: a mean of both would point at neither.
+SEAM_STEPS = 2.0
 ATTEMPTS = 8
 
 
@@ -115,13 +115,20 @@ def map_flow(flow_hw2: Float32, person: FrameMap, garment: FrameMap) -> Float32:
     target = flow_hw2 + _pixels(flow_hw2.shape[:2])
     valid = np.isfinite(target).all(axis=-1)
     known = np.where(valid[..., None], target, 0).astype(np.float32)
-    near = garment.points(_remap(target, person, cv2.INTER_NEAREST, beyond=np.nan))
-    mean = garment.points(_remap(known, person, cv2.INTER_LINEAR))
+    near = _remap(target, person, cv2.INTER_NEAREST, beyond=np.nan)
+    mean = _remap(known, person, cv2.INTER_LINEAR)
     whole = _remap(valid.astype(np.float32), person, cv2.INTER_LINEAR) > 1 - 1e-3
-    whole &= np.abs(mean - near).max(axis=-1) < SEAM_PX
-    mapped = np.where(whole[..., None], mean, near) - _pixels(person.size)
+    whole &= np.abs(mean - near).max(axis=-1) < SEAM_STEPS * _step_px(target)
+    mapped = garment.points(np.where(whole[..., None], mean, near)) - _pixels(person.size)
     mapped[np.abs(mapped).max(axis=-1) > MAX_FLOW_PX] = np.nan
     return np.asarray(mapped, dtype=np.float32)
+
+
+def _step_px(target_hw2: Float32) -> float:
+    """How far apart on the garment two neighbouring person pixels are, px: the median, at least half a pixel."""
+    steps = np.abs(np.diff(target_hw2[::3], axis=1)).max(axis=-1)
+    steps = steps[np.isfinite(steps)]
+    return max(0.5, float(np.median(steps))) if steps.size else 0.5
 
 
 def _remap(values: Float32, frame: FrameMap, mode: int, beyond: float = 0.0) -> Float32:

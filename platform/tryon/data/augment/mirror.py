@@ -67,9 +67,10 @@ def swap_landmarks(world: Float32) -> Float32:
 def swap_parts(iuv: UInt8) -> UInt8:
     """Left parts for right ones in an IUV map (H, W, 3).
 
-    U runs across a part and turns round with it: U becomes 255 - U; V runs along it and stays. DensePose's own charts
-    are mirror images of each other only nearly; the table that says how (UV_symmetry_transforms) is not ours to ship.
+    U runs along a part and stays; V runs across it from the person's right to the left, so V becomes 255 - V. That is
+    how the `dense` stage draws. DensePose's own charts are not mirror images of each other, and the table that says
+    how they correspond (UV_symmetry_transforms) is not ours to ship: of imported maps only the parts are exact.
     """
     parts = cv2.LUT(iuv[..., 0], _DENSE)
-    across = np.where(parts > 0, CHART_MAX - iuv[..., 1], 0).astype(np.uint8)
-    return np.dstack([parts, across, iuv[..., 2]])
+    across = np.where(parts > 0, CHART_MAX - iuv[..., 2], 0).astype(np.uint8)
+    return np.dstack([parts, iuv[..., 1], across])
