@@ -11,9 +11,10 @@ import pytest
 from tests.data.curated import flipped, photo_row, random_code, write_rows
 from tests.data.test_duplicates import _killed_after, files_of
 from tests.s3 import s3_bucket
+from tryon import storage
 from tryon.config import parse_config
 from tryon.data.curate.splits import SplitConfig, check_split, read_split, split_data, split_uri
-from tryon.data.curate.steps import read_table
+from tryon.data.curate.steps import finish, read_table
 from tryon.data.shards import read_manifest
 from tryon.errors import ConfigError, DataError
 
@@ -203,6 +204,14 @@ def test_on_s3(tmp_path: Path) -> None:
         uri = write_rows(f"{bucket}/data", rows)
         assert split_data(uri) == made
         assert read_all(uri) == read_all(local)
+
+
+def test_shards_are_numbered_past_five_digits(tmp_path: Path) -> None:
+    folder = tmp_path / "_splits"
+    for name in ("shard-00000", "shard-99999", "shard-100000", "shard-100001", "_work/labels"):
+        storage.write_bytes(str(folder / f"{name}.parquet"), b"")
+    finish(str(folder), SplitConfig(), 100_001)
+    assert sorted(path.stem for path in folder.rglob("*.parquet")) == ["shard-00000", "shard-100000", "shard-99999"]
 
 
 def test_fractions_must_leave_something_to_train_on() -> None:

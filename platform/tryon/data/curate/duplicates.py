@@ -2,12 +2,13 @@
 
 Two steps. *Index*: each row gives a record for its person_id, its garment_id, each photo's digest and each of the 16
 bands of each photo's hash. *Link*: records with one key are brought together; where the key is an id or a digest they
-are linked, where it is a band their hashes are compared. Links are stars and spanning forests: never more than a key
-has rows.
+are linked, where it is a band their hashes are compared. Links are few: stars of what is equal, forests of what is
+near, and all pairs only among up to 16 rows of one band.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -22,13 +23,14 @@ from tryon.data.curate.steps import (
     OnStep,
     actors_for,
     check_fresh,
+    drop_work,
+    finish,
     read_table,
     run_key,
     run_step,
     shard_groups,
     summed_hash,
-    told_by,
-)  # fmt: skip
+)
 from tryon.data.shards import MANIFEST, Manifest, read_manifest
 from tryon.errors import DataError
 
@@ -102,6 +104,7 @@ def find_duplicates(
     check_hashes(uri, manifest)
     done = _finished(uri, manifest, config)
     if done is not None:
+        drop_work(storage.join(uri, LINKS))
         return done
     storage.delete(storage.join(uri, LINKS, MANIFEST))  # from here on the files are partly new
     num_actors = actors_for(num_actors, manifest)
@@ -114,13 +117,13 @@ def find_duplicates(
     reports = list(run_step("link", range(parts), link, num_actors, on_step))
     counts = dict.fromkeys((kind.name.lower() for kind in Kind), 0)
     for report in reports:
-        for name, count in (told_by(links_uri(uri, report.shard), key) or {})["counts"].items():
+        for name, count in json.loads(report.payload).items():
             counts[name] += count
     made = LinksManifest(
         version=VERSION, data_sha256=manifest.sha256, config=config, rows=rows, num_parts=parts, counts=counts,
         sha256=summed_hash(reports),
     )  # fmt: skip
-    _finish(uri, made)
+    finish(storage.join(uri, LINKS), made, parts)
     return made
 
 
@@ -131,15 +134,6 @@ def _finished(uri: str, manifest: Manifest, config: DuplicateConfig) -> LinksMan
     made = LinksManifest.model_validate_json(storage.read_bytes(path))
     same = (made.version, made.data_sha256, made.config) == (VERSION, manifest.sha256, config)
     return made if same else None
-
-
-def _finish(uri: str, made: LinksManifest) -> None:
-    folder = storage.join(uri, LINKS)
-    storage.delete(storage.join(folder, "_work"))
-    for path in storage.list_files(folder, (".parquet",), recursive=False):
-        if int(path[-13:-8]) >= made.num_parts:
-            storage.delete(path)
-    storage.write_bytes(storage.join(folder, MANIFEST), made.model_dump_json(indent=2).encode())
 
 
 def read_links(uri: str) -> Iterator[Link]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from tryon import storage
 from tryon.config import Config
 from tryon.data.curate.bits import BANDS, CODE_BYTES, SMALL, band_values, codes_of, near_links, near_pairs
 from tryon.data.curate.shuffle import read_partition, run_uri, write_run
-from tryon.data.curate.steps import NODE_BITS, read_columns, told_by, write_table
+from tryon.data.curate.steps import NODE_BITS, read_columns, told_by, work_folder, write_table
 from tryon.engines.dataset import ShardReport
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class IndexWorker:
 
     def __init__(self, uri: str, key: str, num_parts: int, config: DuplicateConfig) -> None:
         self._uri = uri
-        self._folder = storage.join(uri, LINKS, "_work")
+        self._folder = work_folder(storage.join(uri, LINKS))
         self._key = key
         self._num_parts = num_parts
         self._bands = BANDS if config.max_structure is not None else 0
@@ -160,13 +162,14 @@ class LinkWorker:
         path = links_uri(self._uri, shard)
         told = told_by(path, self._key)
         if told is None:
-            records = read_partition(storage.join(self._uri, LINKS, "_work"), self._num_runs, task, self._key)
+            records = read_partition(work_folder(storage.join(self._uri, LINKS)), self._num_runs, task, self._key)
             records = records.sort_by([(name, "ascending") for name in ("kind", "band", "key", "node")])
             links = sorted(self._links(records))
-            counts = {kind.name.lower(): sum(link[0] == kind for link in links) for kind in Kind}
-            told = {"key": self._key, "rows": len(links), "counts": counts}
+            found = Counter(kind for kind, *_ in links)
+            told = {"key": self._key, "counts": {kind.name.lower(): found[kind] for kind in Kind}}
             write_table(path, _link_table(records, links), told)
-        return ShardReport(shard, told["rows"], told["rows"], 0, storage.sha256(storage.read_bytes(path)))
+        rows, digest = sum(told["counts"].values()), storage.sha256(storage.read_bytes(path))
+        return ShardReport(shard, rows, rows, 0, digest, payload=json.dumps(told["counts"]))
 
     def _links(self, records: pa.Table) -> Iterator[tuple[int, int, int, int, int]]:
         """(kind, place of a, place of b, structure bits, colour bits) with places in `records`."""

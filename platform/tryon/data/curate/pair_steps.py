@@ -16,7 +16,7 @@ from tryon.data.curate.links import HASHES
 from tryon.data.curate.pairing import WINDOWS_A_FILE, Item, Kind, Windows, seeded, turned
 from tryon.data.curate.shuffle import read_group, read_partition, run_uri, write_run
 from tryon.data.curate.splits import split_uri
-from tryon.data.curate.steps import read_columns, read_table, told_by, write_table
+from tryon.data.curate.steps import read_columns, read_table, told_by, work_folder, write_table
 from tryon.engines.dataset import ShardReport
 
 FOLDER = "_pairs"
@@ -34,7 +34,7 @@ def pairs_uri(uri: str, shard: int) -> str:
 
 
 def _gathered_uri(uri: str, file: int) -> str:
-    return storage.join(uri, FOLDER, "_work", f"windows-{file:05d}.parquet")
+    return storage.join(work_folder(storage.join(uri, FOLDER)), f"windows-{file:05d}.parquet")
 
 
 def _rows(uri: str, shard: int) -> Iterator[tuple[Kind, str, str, bool, bool]]:
@@ -54,7 +54,7 @@ class DealWorker:
 
     def __init__(self, uri: str, key: str, config: PairConfig, windows: Windows) -> None:
         self._uri, self._key, self._config, self._windows = uri, key, config, windows
-        self._folder = storage.join(uri, FOLDER, "_work")
+        self._folder = work_folder(storage.join(uri, FOLDER))
 
     def process(self, shard: int, task: range) -> ShardReport:
         """Writes the group's run, unless it is there."""
@@ -93,7 +93,7 @@ class GatherWorker:
         path = _gathered_uri(self._uri, shard)
         told = told_by(path, self._key)
         if told is None:
-            folder = storage.join(self._uri, FOLDER, "_work")
+            folder = work_folder(storage.join(self._uri, FOLDER))
             table = read_partition(folder, self._num_runs, task, self._key)
             table = table.sort_by([("window", "ascending"), ("id", "ascending")])
             counts = np.bincount(table["window"].to_numpy() - task * WINDOWS_A_FILE, minlength=WINDOWS_A_FILE).tolist()

@@ -24,12 +24,14 @@ from tryon.data.curate.steps import (
     OnStep,
     actors_for,
     check_fresh,
+    drop_work,
+    finish,
     read_table,
     run_key,
     run_step,
     shard_groups,
     summed_hash,
-)  # fmt: skip
+)
 from tryon.data.shards import MANIFEST, read_manifest
 from tryon.errors import DataError
 
@@ -68,13 +70,14 @@ def pair_data(
         DataError: the data set is not split, or has changed since.
     """
     uri, config = storage.absolute(uri), config or PairConfig()
-    splits, manifest = check_split(uri), read_manifest(uri)
+    splits, manifest, folder = check_split(uri), read_manifest(uri), storage.join(uri, FOLDER)
     done = read_pair_manifest(uri)
     if done is not None and (done.version, done.splits_sha256, done.data_sha256, done.config) == (
         VERSION, splits.sha256, splits.data_sha256, config,
     ):  # fmt: skip
+        drop_work(folder)
         return done
-    storage.delete(storage.join(uri, FOLDER, MANIFEST))  # from here on the files are partly new
+    storage.delete(storage.join(folder, MANIFEST))  # from here on the files are partly new
     num_actors = actors_for(num_actors, manifest)
     key = run_key("pairs", VERSION, splits.sha256, splits.data_sha256, config.model_dump())
     groups = shard_groups(manifest.num_shards, SHARDS_A_GROUP)
@@ -97,17 +100,8 @@ def pair_data(
         counts={side: {name: total[f"{side}/{name}"] for name in (*SETTINGS, "unmatched")} for side in SPLITS},
         sha256=summed_hash(reports),
     )
-    _finish(uri, made)
+    finish(folder, made, manifest.num_shards)
     return made
-
-
-def _finish(uri: str, made: PairManifest) -> None:
-    folder = storage.join(uri, FOLDER)
-    storage.delete(storage.join(folder, "_work"))
-    for path in storage.list_files(folder, (".parquet",), recursive=False):
-        if int(path[-13:-8]) >= made.num_shards:
-            storage.delete(path)
-    storage.write_bytes(storage.join(folder, MANIFEST), made.model_dump_json(indent=2).encode())
 
 
 def read_pair_manifest(uri: str) -> PairManifest | None:

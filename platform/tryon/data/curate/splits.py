@@ -25,6 +25,8 @@ from tryon.data.curate.steps import (
     OnStep,
     actors_for,
     check_fresh,
+    drop_work,
+    finish,
     read_columns,
     read_table,
     run_key,
@@ -32,8 +34,9 @@ from tryon.data.curate.steps import (
     shard_groups,
     summed_hash,
     told_by,
+    work_folder,
     write_table,
-)  # fmt: skip
+)
 from tryon.data.shards import MANIFEST, Manifest, read_manifest
 from tryon.engines.dataset import ShardReport
 from tryon.errors import DataError
@@ -117,22 +120,23 @@ def split_data(
         DataError: no data set, no rows, or no fingerprints.
     """
     uri, config = storage.absolute(uri), config or SplitConfig()
-    manifest = read_manifest(uri)
+    manifest, folder = read_manifest(uri), storage.join(uri, FOLDER)
     links = find_duplicates(uri, config.duplicates, num_actors=num_actors, on_step=on_step)
     done = read_split_manifest(uri)
     if done is not None and (done.version, done.data_sha256, done.config) == (VERSION, manifest.sha256, config):
+        drop_work(folder)
         return done
-    storage.delete(storage.join(uri, FOLDER, MANIFEST))  # from here on the files are partly new
+    storage.delete(storage.join(folder, MANIFEST))  # from here on the files are partly new
     num_actors = actors_for(num_actors, manifest)
     key = run_key("splits", VERSION, links.sha256, manifest.sha256, config.model_dump())
-    labels = storage.join(uri, FOLDER, "_work", "labels.parquet")
+    labels = storage.join(work_folder(folder), "labels.parquet")
     connect = partial(ComponentWorker, uri, key, links.num_parts, labels)
     (report,) = run_step("connect", [None], connect, num_actors, on_step)
     found = json.loads(report.payload)
     worker = partial(SplitWorker, uri, key, labels, config)
     reports = list(run_step("split", shard_groups(manifest.num_shards), worker, num_actors, on_step))
     made = _manifest(manifest, config, found, reports)
-    _finish(uri, made)
+    finish(folder, made, manifest.num_shards)
     return made
 
 
@@ -169,15 +173,6 @@ def _summed(reports: Sequence[ShardReport]) -> dict[str, dict[str, Any]]:
         else:
             sides[side][what] = count
     return sides
-
-
-def _finish(uri: str, made: SplitManifest) -> None:
-    folder = storage.join(uri, FOLDER)
-    storage.delete(storage.join(folder, "_work"))
-    for path in storage.list_files(folder, (".parquet",), recursive=False):
-        if int(path[-13:-8]) >= made.num_shards:
-            storage.delete(path)
-    storage.write_bytes(storage.join(folder, MANIFEST), made.model_dump_json(indent=2).encode())
 
 
 class SplitWorker:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tryon import storage
+from tryon.config import Config
 from tryon.data.rows import open_parquet
-from tryon.data.shards import ContentHash, Manifest, shard_uri
+from tryon.data.shards import MANIFEST, ContentHash, Manifest, shard_uri
 from tryon.engines.dataset import ShardReport, ShardWorker, run_shards
 from tryon.errors import DataError
 
@@ -120,6 +121,31 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
 def run_key(*parts: Any) -> str:
     """Names a run by everything that decides its bytes."""
     return storage.sha256(json.dumps(parts, sort_keys=True, default=str).encode())[:16]
+
+
+def finish(folder: str, made: Config, num_files: int) -> None:
+    """Ends a step: removes files of an earlier, longer run, writes the manifest, and drops the work folder.
+
+    Args:
+        folder: of the step's files, numbered ``<name>-00012.parquet``.
+        made: the manifest.
+        num_files: that belong to this run.
+    """
+    for path in storage.list_files(folder, (".parquet",), recursive=False):
+        if int(path.rsplit("-", 1)[-1].removesuffix(".parquet")) >= num_files:
+            storage.delete(path)
+    storage.write_bytes(storage.join(folder, MANIFEST), made.model_dump_json(indent=2).encode())
+    drop_work(folder)
+
+
+def work_folder(folder: str) -> str:
+    """Where a step keeps what nobody needs once it is done."""
+    return storage.join(folder, "_work")
+
+
+def drop_work(folder: str) -> None:
+    """Removes a step's work folder; a run that was killed right after its manifest has left one."""
+    storage.delete(work_folder(folder))
 
 
 def check_fresh(uri: str, what: str, data_sha256: str, manifest: Manifest) -> None:
