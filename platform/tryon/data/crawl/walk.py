@@ -7,7 +7,6 @@ clean stop (its `JOBDIR` does not survive ``kill -9``), runs once a process, and
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import yarl
 from tryon import storage
 from tryon.data.crawl.config import CrawlConfig, CrawlReport
 from tryon.data.crawl.fetch import Fetcher
-from tryon.data.crawl.guard import FetchError, parse_url
+from tryon.data.crawl.guard import FetchError
 from tryon.data.crawl.page import read_page
 from tryon.data.crawl.photo import check_header
 from tryon.data.crawl.robots import Robots
+from tryon.data.crawl.rules import Rules
 from tryon.data.crawl.sitemap import is_sitemap, read_sitemap, unpacked
 from tryon.data.crawl.store import (
     FAILURE_COLUMNS,
@@ -33,7 +33,7 @@ from tryon.data.crawl.store import (
     write_report,
 )
 from tryon.data.sources.base import CRAWL_REPORT
-from tryon.errors import ConfigError, DataError
+from tryon.errors import DataError
 
 PAGE_TYPES = ("text/html", "application/xhtml", "text/xml", "application/xml", "application/gzip", "application/x-gzip")
 IMAGE_TYPES = ("image/",)
@@ -80,7 +80,7 @@ def crawl(config: CrawlConfig, out: str, on_progress: OnProgress | None = None) 
 
 
 async def _crawl(config: CrawlConfig, out: str, on_progress: OnProgress | None) -> CrawlReport:
-    rules = _Rules(config)
+    rules = Rules(config)
     storage.delete(storage.join(out, CRAWL_REPORT))
     write_config(out, config)  # first, so that a place that cannot be written is found before a host is asked
     async with Fetcher(config.fetch) as fetcher:
@@ -91,35 +91,11 @@ async def _crawl(config: CrawlConfig, out: str, on_progress: OnProgress | None) 
             walk.cancel()
 
 
-class _Rules:
-    """Which URLs are read."""
-
-    def __init__(self, config: CrawlConfig) -> None:
-        try:
-            self.start = [str(parse_url(url)) for url in config.start]
-            self._include = [re.compile(pattern) for pattern in config.include]
-            self._exclude = [re.compile(pattern) for pattern in config.exclude]
-        except FetchError as error:
-            raise ConfigError(f"start: {error.message}", code="config-invalid", field="start") from error
-        except re.error as error:
-            text = f"include or exclude: {error.pattern!r} is no regular expression: {error}"
-            raise ConfigError(text, code="config-invalid", field="include") from error
-        self._hosts = [host.lower() for host in config.hosts] or [yarl.URL(url).host or "" for url in self.start]
-
-    def is_host_allowed(self, url: str | yarl.URL) -> bool:
-        host = yarl.URL(url).host or ""
-        return any(host == allowed or (allowed[:1] == "." and f".{host}".endswith(allowed)) for allowed in self._hosts)
-
-    def is_page_wanted(self, url: str) -> bool:
-        included = not self._include or any(pattern.search(url) for pattern in self._include)
-        return self.is_host_allowed(url) and included and not any(pattern.search(url) for pattern in self._exclude)
-
-
 class _Walk:
     """State of one crawl. Pages and photos are asked for ahead, and taken in the order in which they were found."""
 
     def __init__(
-        self, config: CrawlConfig, out: str, rules: _Rules, fetcher: Fetcher, on_progress: OnProgress | None
+        self, config: CrawlConfig, out: str, rules: Rules, fetcher: Fetcher, on_progress: OnProgress | None
     ) -> None:
         self._config = config
         self._out = out
