@@ -53,7 +53,8 @@ def face_height(pose: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.ND
 
 
 def grown(mask: Bool, radius_px: float) -> Bool:
-    """The mask and everything within about `radius_px` of it."""
-    size = 2 * max(1, round(radius_px)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel) > 0)
+    """The mask and everything within `radius_px` of it."""
+    if not mask.any():
+        return mask
+    # Of its outline's distance map: dilation by a disc of 30 px takes ten times as long.
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= radius_px)
