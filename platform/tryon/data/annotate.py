@@ -22,15 +22,15 @@ ANNOTATION_STAGES = (
 )  # fmt: skip
 # What a data set is given beyond that, in the order the stages run.
 DATA_STAGES = (
-    "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask",
-    "agnostic", "quality", "fingerprint",
+    "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "category",
+    "dense", "agnostic", "quality", "fingerprint",
 )  # fmt: skip
 ORIGIN = (
     "split", "person_id", "garment_id", "person_uri", "garment_uri", "photo_kind", "metadata", "lip_parse",
     "densepose_image",
 )  # fmt: skip
 LAYERS = (
-    "person", "garment", "pose", "pose_world", "person_mask", "parse", "garment_mask", "agnostic",
+    "person", "garment", "pose", "pose_world", "person_mask", "parse", "garment_mask", "dense", "agnostic",
     "agnostic_mask", "quality", "person_hash", "garment_hash", "person_digest", "garment_digest",
 )  # fmt: skip
 # What the recipes read; all lie on the photos at the photos' size.

@@ -76,7 +76,8 @@ def check_hashes(uri: str, manifest: Manifest) -> None:
     """
     if manifest.rows == 0:
         raise DataError(f"data set {uri!r} has no rows ({manifest.quarantined} quarantined)", code="data-empty")
-    missing = [name for name in HASHES if name not in manifest.fields]
+    held = [name for name in HASHES if name.removesuffix("_hash") in manifest.fields] or list(HASHES)
+    missing = [name for name in held if name not in manifest.fields]
     if missing:
         text = f"data set {uri!r} lacks {' and '.join(missing)}; `tryon data annotate {uri} --out …` adds them"
         raise DataError(text, code="data-fields", field="--data")
