@@ -110,7 +110,7 @@ def test_a_run_with_a_bundle_renders_in_batches_and_says_by_what(
     assert made_by[f"bundle:{name}"] > 8
     assert set(made_by) <= {f"bundle:{name}", f"reconstruction:{name}", *FAULTS}
     assert [parent.uri for parent in manifest.parents][1] == small_bundle
-    assert manifest.rows == 40
+    assert (manifest.rows, manifest.licence) == (40, "Apache-2.0")
 
 
 def test_the_bundles_images_are_those_of_its_stages(
@@ -196,7 +196,7 @@ def test_the_number_of_workers_does_not_show(small_data: str, tmp_path: Path) ->
     assert files[0] == files[1]
 
 
-def test_what_cannot_be_had_is_refused(small_data: str, small_bundle: str, tmp_path: Path) -> None:
+def test_licences_add_up_and_what_cannot_be_had_is_refused(small_data: str, small_bundle: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"weights ask for reconstruction.*give --bundle"):
         triplets_job(small_data, TripletsConfig(weights={"reconstruction": 1, "blur": 1}))
     with pytest.raises(ConfigError, match="at least one"):
@@ -204,6 +204,10 @@ def test_what_cannot_be_had_is_refused(small_data: str, small_bundle: str, tmp_p
     with pytest.raises(BundleError, match="nowhere"):
         triplets_job(small_data, TripletsConfig(bundle=str(tmp_path / "nowhere")))
     told = json.loads(Path(small_bundle, "bundle.json").read_text())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "bundle.json").write_text(json.dumps({**told, "data_licence": "CC BY-NC 4.0"}))
+    licence = triplets_job(small_data, TripletsConfig(bundle=str(tmp_path / "other"))).source.licence
+    assert licence == "Apache-2.0; images by a bundle trained on data under: CC BY-NC 4.0"
     del told["networks"]["synthesis"]
     (tmp_path / "bundle.json").write_text(json.dumps(told))
     with pytest.raises(BundleError, match="no synthesis network"):

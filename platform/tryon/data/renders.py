@@ -38,6 +38,7 @@ class Renders:
         uri: of the bundle, absolute.
         sha256: over both networks' weights.
         name: both networks by the start of their hash.
+        data_licence: of the data they were trained on.
     """
 
     def __init__(self, bundle: str) -> None:
@@ -55,7 +56,7 @@ class Renders:
         digests = [manifest.networks["warp"].sha256, manifest.networks["synthesis"].sha256]
         self.sha256 = storage.sha256("\n".join(digests).encode())
         self.name = f"warp-{digests[0][:12]}+synthesis-{digests[1][:12]}"
-        self.licence = manifest.weights_licence
+        self.data_licence = manifest.data_licence
 
     def warp(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with `warped_garment` and `warped_mask`."""

@@ -129,8 +129,9 @@ class TripletSource(DerivedSource):
         self._odds = config.odds()
         require_fields(uri, self.parent_fields, NEEDED, "triplets")
         self._renders = None if config.bundle is None else open_renders(config.bundle)
-        self._has_flow = "true_flow" in self.parent_fields
-        self._has_context = self._renders is not None or self._has_flow
+        if self._renders is not None and self._renders.data_licence != self.licence:
+            self.licence = f"{self.licence}; images by a bundle trained on data under: {self._renders.data_licence}"
+        self._has_context = self._renders is not None or "true_flow" in self.parent_fields
         context = CONTEXT if self._has_context else ()
         told = tuple(name for name in TOLD if name in self.parent_fields)
         self.written = (*NEEDED, *told, *KIN_FIELDS, *context, *MADE)
