@@ -13,7 +13,7 @@ from tryon.data.simulator.anatomy import NECK_Y
 from tryon.data.simulator.config import DEFAULT, SimulatorConfig
 from tryon.data.simulator.figure import ArmPose, FigureSpec, sample_figure
 from tryon.data.simulator.lowers import LowerSpec
-from tryon.data.simulator.render import check_size, draw_unshaded, render, warp_by_flow
+from tryon.data.simulator.render import check_size, draw_worn, render, warp_by_flow
 from tryon.data.simulator.scene import SceneSpec, sample_scene
 from tryon.data.simulator.tops import TopSpec
 from tryon.data.simulator.wardrobe import GarmentSpec, sample_garment
@@ -27,7 +27,7 @@ __all__ = [
     "SceneSpec",
     "SimulatorConfig",
     "TopSpec",
-    "draw_unshaded",
+    "draw_worn",
     "render",
     "sample_figure",
     "sample_garment",

@@ -18,6 +18,7 @@ from tryon.data.simulator.geometry import (
     ellipse,
     f32,
     paint_into,
+    rgb3,
     rotate,
     smooth_max,
     smoothstep,
@@ -76,7 +77,7 @@ def bag_layers(figure: FigureSpec, grid: Grid, light: Light) -> list[Layer]:
     box = -smooth_max(f32(np.abs(window.x - bx) - w), f32(np.abs(window.y - by) - h), 0.10)
     bag_rgb, bag_cover = _solid(window, f32(box), color, light, 0.10)
     flap = f32(np.minimum(box - 0.02, by + 0.03 - window.y - 0.08 * np.abs(window.x - bx)))
-    bag_rgb *= (1.0 - 0.35 * coverage(f32(0.010 - np.abs(flap)), max(window.px, 0.012)))[..., None]
+    bag_rgb *= rgb3(1.0 - 0.35 * coverage(f32(0.010 - np.abs(flap)), max(window.px, 0.012)))
     clasp = coverage(f32(0.028 - np.hypot(window.x - bx, window.y - (by + 0.03))), window.px)
     paint_into(bag_rgb, f32((0.80, 0.70, 0.46)), clasp)
     return [
@@ -94,17 +95,18 @@ def scarf_layers(figure: FigureSpec, grid: Grid, light: Light) -> list[Layer]:
     cx, side, end = figure.centre(1.4), int(rng.choice((-1, 1))), float(rng.uniform(2.5, 3.1))
     window = grid.crop(cx - 0.75, 0.95, cx + 0.75, end + 0.15)
     x, y = f32(window.x - cx), window.y
-    ring = ellipse(x, y, 0.0, 1.40, figure.neck + 0.20, 0.25)
+    ring = ellipse(x, y, 0.0, 1.43, figure.neck + 0.25, 0.27)
+    ring = np.minimum(ring, y - np.float32(1.20) - 0.09 * (1.0 - (x / np.float32(figure.neck + 0.1)) ** 2))
     hang_x = side * (0.16 + 0.05 * (y - 1.4)) - x
     hang = np.minimum(0.165 + 0.01 * np.sin(y * 5) - np.abs(hang_x), np.minimum(y - 1.4, end - y))
     field = smooth_max(ring, f32(hang), 0.06)
-    wraps = np.sin((y - 0.32 * x * x + 0.16 * x * side) * np.float32(31)) * (ring > 0)
+    wraps = np.sin((y - 0.55 * x * x + 0.22 * x * side) * np.float32(27) + np.sin(x * 5)) * (ring > 0)
     drops = np.sin(hang_x * np.float32(38) + np.sin(y * 3)) * (hang > 0) * (ring < 0.02)
     f = np.clip(field, 0, 0.10)
-    height = np.sqrt(f * (0.20 - f)) * 1.5 + 0.016 * wraps + 0.010 * drops
+    height = np.sqrt(f * (0.20 - f)) * 0.9 + 0.022 * wraps + 0.012 * drops
     rgb = tinted(color, shade(f32(height), window.px, light), light)
     stripe = coverage(f32(0.05 - np.abs(y - np.float32(end - 0.22)) + 0 * x), window.px) * (hang > 0)
-    rgb *= (1.0 - 0.35 * f32(stripe))[..., None]
+    rgb *= rgb3(1.0 - 0.35 * f32(stripe))
     return [Layer(window.window, coverage(field, window.px), rgb, Label.SCARF, shaded=True, cloth=True)]
 
 
@@ -125,7 +127,7 @@ def sunglasses_layer(figure: FigureSpec, grid: Grid, light: Light) -> Layer | No
     rgb = np.empty((*window.shape, 3), np.float32)
     rgb[:] = f32((0.07, 0.07, 0.08))
     glare = np.exp(-(((x - turn + 0.6 * y + 0.05) * np.float32(1 / 0.05)) ** 2)) * (lens > 0.015)
-    rgb += (0.16 * f32(glare) + 0.10 * smoothstep(-0.05, 0.10, f32(y)) * (lens > 0.012))[..., None]
+    rgb += rgb3(0.16 * f32(glare) + 0.10 * smoothstep(-0.05, 0.10, f32(y)) * (lens > 0.012))
     return Layer(window.window, coverage(field, window.px), rgb, Label.SUNGLASSES)
 
 
@@ -157,6 +159,6 @@ def hat_layer(figure: FigureSpec, grid: Grid, light: Light) -> Layer | None:
     rgb = tinted(color, shade(f32(height), window.px, light), light)
     if kind == "brim":
         band = coverage(f32(np.minimum(0.05 - np.abs(y + 0.40), crown)), window.px)
-        rgb *= (1.0 - 0.55 * band)[..., None]
-        rgb *= (1.0 - 0.25 * coverage(f32(-0.235 - y) * -1.0, 0.05) * (brim > 0))[..., None]
+        rgb *= rgb3(1.0 - 0.55 * band)
+        rgb *= rgb3(1.0 - 0.25 * coverage(f32(-0.235 - y) * -1.0, 0.05) * (brim > 0))
     return Layer(window.window, coverage(f32(field), window.px), rgb, Label.HAT)

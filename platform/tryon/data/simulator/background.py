@@ -10,7 +10,7 @@ import numpy as np
 
 from tryon.data.simulator.anatomy import SOLE_Y
 from tryon.data.simulator.figure import FigureSpec
-from tryon.data.simulator.geometry import Color, Float, Grid, blur, f32, make_grid, noise, paint_into, smoothstep
+from tryon.data.simulator.geometry import Color, Float, Grid, blur, f32, make_grid, noise, paint_into, rgb3, smoothstep
 from tryon.data.simulator.scene import SceneSpec
 
 FLOOR_Y = 6.55  # heads: where wall and floor meet
@@ -35,7 +35,7 @@ def paint_background(scene: SceneSpec, figure: FigureSpec, grid: Grid) -> Float:
         _foot_shadow(out, figure, grid)
     u, v = frame.x, frame.y
     glow = 1.0 - ((u - np.float32(math.copysign(0.12, scene.light_azimuth))) ** 2 + (v - np.float32(0.35)) ** 2) * 0.45
-    out *= glow[..., None]
+    out *= rgb3(glow)
     return np.clip(out, 0.0, 1.0, out=out)
 
 
@@ -44,7 +44,7 @@ def _foot_shadow(out: Float, figure: FigureSpec, grid: Grid) -> None:
     cx, half = 0.5 * (xs[0] + xs[1]), 0.5 * abs(xs[0] - xs[1]) + 0.45
     window = grid.crop(cx - 2 * half, SOLE_Y - 0.6, cx + 2 * half, SOLE_Y + 0.6)
     far = ((window.x - cx) / np.float32(half)) ** 2 + ((window.y - np.float32(SOLE_Y - 0.01)) / np.float32(0.17)) ** 2
-    out[window.window] *= (1.0 - 0.42 * np.exp(-far))[..., None]
+    out[window.window] *= rgb3(1.0 - 0.42 * np.exp(-far))
 
 
 def _box(frame: Grid, x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
@@ -70,7 +70,7 @@ def _sweep(out: Float, color: Color, frame: Grid, floor: float) -> None:
     """A studio's rounded paper sweep: the floor is a little lighter, the bend a little darker."""
     if floor < 1.1:
         bend = np.exp(-(((frame.y - np.float32(floor)) * np.float32(1 / 0.035)) ** 2))
-        out *= (1.0 - 0.07 * bend + 0.05 * smoothstep(floor, floor + 0.12, frame.y))[..., None]
+        out *= rgb3(1.0 - 0.07 * bend + 0.05 * smoothstep(floor, floor + 0.12, frame.y))
 
 
 def _gradient(out: Float, scene: SceneSpec, rng: np.random.Generator, frame: Grid, floor: float) -> None:
@@ -99,7 +99,7 @@ def _floor(out: Float, scene: SceneSpec, rng: np.random.Generator, frame: Grid, 
         lanes = frame.x * depth * np.float32(6)
         line = np.exp(-(((lanes - np.round(lanes)) * np.float32(1 / 0.05)) ** 2))
         board = np.sin(np.floor(lanes + 0.5) * 12.9898) * 0.06
-        part *= (1.0 - 0.25 * line + board)[..., None]
+        part *= rgb3(1.0 - 0.25 * line + board)
     _fill(out, frame, (-9, floor - 0.022, 9, floor), _scaled(scene.wall, 1.12))
 
 
@@ -129,7 +129,7 @@ def _window(out: Float, scene: SceneSpec, frame: Grid, x0: float, line: float) -
         for y0, y1 in ((0.08, 0.30), (0.315, 0.54)):
             rows, cols = _box(frame, x0 + dx, y0, x0 + dx + 0.142, y1)
             sky = 0.98 - 0.35 * (frame.y[rows] - np.float32(0.08))
-            out[rows, cols] = np.minimum(f32((0.93, 0.97, 1.0)) * sky[..., None], 1.0)
+            out[rows, cols] = np.minimum(f32((0.93, 0.97, 1.0)) * rgb3(sky), 1.0)
     _fill(out, frame, (x0 - 0.19, 0.56, x0 + 0.19, 0.575), _scaled(scene.wall, 0.85))
 
 
@@ -183,7 +183,7 @@ def _street(out: Float, scene: SceneSpec, rng: np.random.Generator, frame: Grid,
     """Facades with windows and a shop front, pavement, sky between."""
     line = min(floor, float(rng.uniform(0.78, 0.9)))
     sky = 0.95 - 0.25 * frame.y
-    out[:] = np.minimum(f32((0.80, 0.88, 0.97)) * sky[..., None], 1.0)
+    out[:] = np.minimum(f32((0.80, 0.88, 0.97)) * rgb3(sky), 1.0)
     x = float(frame.x[0, 0])
     while x < float(frame.x[0, -1]):
         w, top = float(rng.uniform(0.16, 0.34)), float(rng.uniform(-0.3, 0.22))
@@ -221,7 +221,7 @@ def _park(out: Float, scene: SceneSpec, rng: np.random.Generator, frame: Grid, f
     warm = float(rng.uniform(0.7, 1.2))
     low, high = f32((0.20 * warm, 0.29, 0.15)), f32((0.52 * warm, 0.60, 0.34))
     cloud = np.clip(0.5 + 0.5 * noise(rng, frame.shape, (9, 7)) + 0.3 * noise(rng, frame.shape, (18, 13)), 0, 1)
-    out[:] = low + (high - low) * cloud[..., None]
+    out[:] = low + (high - low) * rgb3(cloud)
     height = frame.shape[0]
     glow = np.zeros(frame.shape, np.float32)
     for _ in range(26):
@@ -260,7 +260,7 @@ def _pattern(out: Float, scene: SceneSpec, rng: np.random.Generator, frame: Grid
         b = v / np.float32(size * 0.6) - row
         joint = np.minimum(0.5 - np.abs(a - np.round(a)), np.minimum(b, 1 - b) * 0.5)
         shade = np.mod(np.sin(row * 12.9898 + np.round(a) * 78.233) * 437.5, 1.0)
-        out *= (0.86 + 0.22 * f32(shade))[..., None]
+        out *= rgb3(0.86 + 0.22 * f32(shade))
         mark = 1.0 - smoothstep(0.03, 0.05 + edge, f32(joint))
     paint_into(out, f32(scene.wall2), f32(mark))
     if floor < 1.1:

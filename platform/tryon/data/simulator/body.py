@@ -54,7 +54,7 @@ def shoulder_line(figure: FigureSpec, ax: Float) -> Float:
     """Y of the shoulder line at a distance from the middle line, heads."""
     neck = figure.neck * 0.95
     t = np.clip((ax - neck) * np.float32(1.0 / (figure.shoulder - neck)), 0.0, 1.6)
-    return f32(NECK_Y + (figure.tip_y - NECK_Y) * (0.15 * np.sqrt(t) + 0.85 * t))
+    return f32(NECK_Y + (figure.tip_y - NECK_Y) * (0.15 * np.sqrt(t + 0.03) - 0.026 + 0.86 * t))
 
 
 def trunk_fields(figure: FigureSpec, grid: Grid) -> Trunk:

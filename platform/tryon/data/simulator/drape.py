@@ -31,8 +31,11 @@ from tryon.data.simulator.geometry import Float, Grid, Window, coverage, f32, sm
 from tryon.data.simulator.layers import Light, overlap, shade
 from tryon.data.simulator.legs import lower_half
 from tryon.data.simulator.top_cloth import TopPattern
-from tryon.data.simulator.tops import HIP
+from tryon.data.simulator.tops import HIP, UNDERARM
 
+HEM_WAVE = 0.9  # a fold that comes forward by so much is seen to hang lower by this share of it
+# Cloth goes on around the body and is folded over at its hems: what is seen ends a little before the flat edge.
+WRAP, LIMB_WRAP, EDGE = 0.965, 0.94, np.float32(0.014)
 SEAM_BLEND = 0.11  # heads on each side of the armhole over which trunk and sleeve maps blend
 
 
@@ -107,7 +110,10 @@ class Drape:
         if self.pattern.garment.category == "dress":  # folds take up a part of a wide skirt
             flare = max(self.pattern.garment.hem_width - self.pattern.garment.hip, 0.0)
             own = own - np.float32(0.30 * flare) * smoothstep(HIP, self.pattern.garment.length, v)
-        half = smooth_max(f32(lower_half(self.figure, y) + self.ease), f32(own), 0.06)
+        body = f32(lower_half(self.figure, y) + self.ease)
+        if self.pattern.garment.sleeve == "none":  # without a sleeve to hold it out, cloth lies close at the armpit
+            own = body + (own - body) * (0.15 + 0.85 * smoothstep(UNDERARM, 1.6, v))
+        half = smooth_max(body, f32(own), 0.06)
         return half if self.over is None else np.maximum(half, self.over.worn_half_width(y) + np.float32(0.035))
 
     def worn_sleeve_radius(self, t: Float) -> Float:
@@ -132,12 +138,14 @@ class Drape:
         fields = trunk_fields(self.figure, grid)
         half = self.worn_half_width(grid.y)
         x, y = self._trunk_map(grid, fields, half)
-        inside = np.minimum(half - np.abs(fields.x), self.pattern.torso(x, y) * np.float32(self.stretch))
-        inside = np.minimum(inside, fields.depth + 0.03)
-        height = trunk_height(self.figure, grid, fields, half, self.soften)
-        height = height + trunk_folds(self.pattern.garment, self.figure, x, y)
+        folds = trunk_folds(self.pattern.garment, self.figure, x, y)
         if self.pattern.garment.category == "dress":
-            height += dress_folds(self.pattern.garment, self.figure, fields.x / half, y)
+            hanging = dress_folds(self.pattern.garment, self.figure, fields.x / half, y)
+            folds += hanging
+            y = y - np.float32(HEM_WAVE) * hanging
+        inside = np.minimum(half - np.abs(fields.x), (self.pattern.torso(x, y) - EDGE) * np.float32(self.stretch))
+        inside = np.minimum(inside, fields.depth + 0.03)
+        height = trunk_height(self.figure, grid, fields, half, self.soften) + folds
         return Panel(grid.window, x, y, coverage(f32(inside), grid.px), shade(f32(height), grid.px, light), 0)
 
     def _trunk_map(self, grid: Grid, trunk: Trunk, half: Float) -> tuple[Float, Float]:
@@ -150,7 +158,7 @@ class Drape:
         y = f32(grid.y - np.float32(NECK_Y) + lift * near - bend)
         # What lies on the chest turns further than what lies close to the neck.
         turn = np.float32(0.48 * math.sin(self.figure.yaw)) * (0.3 + 0.7 * smoothstep(0.0, 0.7, f32(grid.y - 1.3)))
-        turned = foreshorten(f32(s)) - turn * front
+        turned = np.float32(WRAP) * foreshorten(f32(s)) - turn * front
         return f32(self.pattern.half_width(y) * turned), y
 
     def _sleeve_map(self, frame: ArmFrame, side: int) -> tuple[Float, Float, Float]:
@@ -159,7 +167,7 @@ class Drape:
         s = np.clip(frame.d / radius, -1.05, 1.05)
         t = f32(frame.t - np.float32(0.05) * (1.0 - s * s) * smoothstep(0.2, 0.6, frame.t))
         half = self.pattern.sleeve_half_width(frame.t) * (0.75 + 0.25 * smoothstep(-0.1, 0.5, frame.t))
-        x, y = self.pattern.from_sleeve(t, f32(foreshorten(f32(s)) * half), side)
+        x, y = self.pattern.from_sleeve(t, f32(np.float32(LIMB_WRAP) * foreshorten(f32(s)) * half), side)
         # The cap must not reach above the shoulder seam, where the flat garment ends.
         return x, smooth_max(y, f32(self.pattern.slope(np.abs(x)) + 0.035), 0.06), t
 
@@ -177,8 +185,8 @@ class Drape:
         sleeve = _Sleeve(window, frame, tube, x, y, shade(f32(height), window.px, light))
         self._blend_trunk(trunk, trunk_grid, sleeve)
         self._blend_sleeve(sleeve, light)
-        inside = np.minimum(np.minimum(tube, frame.free), np.float32(self.pattern.garment.sleeve_length) - t)
-        inside = np.minimum(inside, self.pattern.distance(x, y) * np.float32(0.9 * self.stretch))
+        inside = np.minimum(np.minimum(tube, frame.free), np.float32(self.pattern.garment.sleeve_length - EDGE) - t)
+        inside = np.minimum(inside, (self.pattern.distance(x, y) - EDGE) * np.float32(0.9 * self.stretch))
         return Panel(window.window, x, y, coverage(f32(inside), window.px), sleeve.brightness, side)
 
     def _blend_trunk(self, trunk: Panel, trunk_grid: Grid, sleeve: _Sleeve) -> None:
@@ -193,7 +201,7 @@ class Drape:
         trunk.y[at] += (sleeve.y[of] - trunk.y[at]) * w
         trunk.brightness[at] += (sleeve.brightness[of] - trunk.brightness[at]) * w
         fields = trunk_fields(self.figure, local)
-        blended = self.pattern.distance(trunk.x[at], trunk.y[at]) * np.float32(self.stretch)
+        blended = (self.pattern.distance(trunk.x[at], trunk.y[at]) - EDGE) * np.float32(self.stretch)
         field = np.minimum(np.minimum(blended, self.worn_half_width(local.y) - np.abs(fields.x)), fields.depth + 0.03)
         alpha = np.where(w > 0, coverage(f32(field), local.px), trunk.alpha[at])
         # Above the armpit the trunk ends at the seam, or where the sleeve hides it.

@@ -11,7 +11,7 @@ from tryon.data.simulator.accessories import bag_layers, belt_layer, hat_layer, 
 from tryon.data.simulator.dense import Piece
 from tryon.data.simulator.drape import Drape, Panel
 from tryon.data.simulator.figure import FigureSpec
-from tryon.data.simulator.geometry import Grid, coverage
+from tryon.data.simulator.geometry import Grid, coverage, rgb3
 from tryon.data.simulator.head import face_layer, hair_back_layer, hair_front_layers, head_piece
 from tryon.data.simulator.layers import Layer, Light
 from tryon.data.simulator.legs import leg_layers
@@ -73,7 +73,7 @@ class _Wearer:
             return panel
         scale = self.grid.px if isinstance(pattern, LowerPattern) else self.grid.px * 0.9
         rgb = pattern.worn(panel.x, panel.y, scale, panel.side)
-        rgb *= panel.brightness[..., None]
+        rgb *= rgb3(panel.brightness)
         label = pattern.garment.label if isinstance(pattern, LowerPattern) else Label.UPPER_CLOTHES
         alpha = panel.alpha if panel.seen is None else panel.seen
         return Layer(panel.window, alpha, np.minimum(rgb, 1.0, out=rgb), label, shaded=panel.side == 0, cloth=True)

@@ -47,7 +47,7 @@ def trunk_folds(garment: TopSpec, figure: FigureSpec, x: Float, y: Float) -> Flo
             add_ridge(out, x, y, at, angle, rng.uniform(0.2, 0.32), 0.045, high)
         for _ in range(3):
             at = (side * rng.uniform(0.15, 0.6), rng.uniform(1.25, 1.9))
-            high, angle = size * rng.uniform(0.010, 0.024), side * rng.uniform(-0.1, 0.5)
+            high, angle = size * rng.uniform(0.007, 0.019), side * rng.uniform(-0.1, 0.5)
             add_ridge(out, x, y, at, angle, rng.uniform(0.2, 0.4), 0.055, high)
     rates = rng.uniform(0, 6), rng.uniform(7, 11), rng.uniform(0, 6)
     if garment.category != "dress":
@@ -59,9 +59,9 @@ def trunk_folds(garment: TopSpec, figure: FigureSpec, x: Float, y: Float) -> Flo
 
 
 def dress_folds(garment: TopSpec, figure: FigureSpec, s: Float, y: Float) -> Float:
-    """Folds of a dress's skirt; `s` is the place across it, -1..1, and `y` its flat y."""
+    """Folds of a dress's skirt, heads; `s` is the place across it, -1..1, and `y` its flat y."""
     rng = np.random.Generator(np.random.PCG64([garment.detail_seed, figure.detail_seed, 1]))
-    depth = 0.020 + 0.26 * max(garment.hem_width - garment.hip, 0.0)
+    depth = 0.008 + 0.28 * max(garment.hem_width - garment.hip, 0.0)
     return hanging_folds(rng, s, y, start=1.75, end=max(garment.length, HIP + 0.8), depth=depth)
 
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypedDict, get_args
 import numpy as np
 
 from tryon.config import Category
-from tryon.data.simulator.geometry import Color, Float, Grid, coverage, f32, make_grid, support
+from tryon.data.simulator.geometry import Color, Float, Grid, coverage, f32, make_grid, rgb3, support
 
 TextureKind = Literal["plain", "striped", "checked", "printed", "text"]
 TEXTURES: tuple[TextureKind, ...] = get_args(TextureKind)
@@ -110,7 +110,7 @@ def stitch(rgb: Float, field: Float, px: float, where: Float, depth: float = 0.1
     """Darkens a seam along the zero line of a field, in place."""
     line = coverage(f32(0.008 - np.abs(field)), max(px, 0.010)) * where
     rows, cols = support(line)
-    rgb[rows, cols] *= 1.0 - np.float32(depth) * line[rows, cols, None]
+    rgb[rows, cols] *= 1.0 - np.float32(depth) * rgb3(line[rows, cols])
 
 
 def sample_color(rng: np.random.Generator, colors: tuple[Color, ...] = COLORS) -> Color:

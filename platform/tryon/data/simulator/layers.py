@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from tryon.data.simulator.geometry import Color, Float, Window, f32
@@ -74,19 +75,39 @@ def shade(height: Float, px: float, light: Light) -> Float:
     """
     if min(height.shape) < 2:
         return f32(np.ones_like(height))
-    gy, gx = np.gradient(height, np.float32(px))
-    gx, gy = np.clip(gx, -3, 3), np.clip(gy, -3, 3)
+    gy, gx = _gradient(height, px)
     norm = 1.0 / np.sqrt(1.0 + gx * gx + gy * gy)
     lx, ly, lz = light.direction
-    lambert = (-np.float32(lx) * gx - np.float32(ly) * gy + np.float32(lz)) * norm
+    lambert = (np.float32(lz) - np.float32(lx) * gx - np.float32(ly) * gy) * norm
     wrapped = np.maximum(lambert + np.float32(0.25), 0.0) * np.float32(1.0 / (lz + 0.25))
     facing = np.float32(0.80) + np.float32(0.20) * norm
     return f32((light.ambient + (1.0 - light.ambient) * wrapped) * facing)
 
 
+def _gradient(height: Float, px: float) -> tuple[Float, Float]:
+    """Slopes down and across, -3..3, by central differences."""
+    gy, gx = np.empty_like(height), np.empty_like(height)
+    np.subtract(height[2:], height[:-2], out=gy[1:-1])
+    np.subtract(height[:, 2:], height[:, :-2], out=gx[:, 1:-1])
+    gy[0], gy[-1] = 2 * (height[1] - height[0]), 2 * (height[-1] - height[-2])
+    gx[:, 0], gx[:, -1] = 2 * (height[:, 1] - height[:, 0]), 2 * (height[:, -1] - height[:, -2])
+    for slope in (gy, gx):
+        slope *= np.float32(0.5 / px)
+        np.clip(slope, -3, 3, out=slope)
+    return gy, gx
+
+
 def tinted(rgb: Float | Color, brightness: Float, light: Light, *, skin: bool = False) -> Float:
     """Colour under a brightness; shadows on skin grow warmer, as light scatters in it."""
-    warmth = f32((0.80, 1.02, 1.12)) if skin else f32((0.97, 1.0, 1.02))
-    tone = np.exp(np.log(np.maximum(brightness, 1e-3))[..., None] * warmth)  # a power; np.power takes twice as long
-    lit = f32(rgb) * tone * f32(light.tint)
-    return f32(np.minimum(lit, 0.45 + 0.5 * lit))  # highlights above 0.9 roll off
+    power = (0.80, 1.02, 1.12) if skin else (0.97, 1.0, 1.02)
+    log = np.log(np.maximum(brightness, np.float32(1e-3)))
+    color = np.asarray(rgb, dtype=np.float32)
+    one = color.ndim == 1
+    planes = [
+        np.exp(log * np.float32(p)) * np.float32(light.tint[c] * (color[c] if one else 1.0))
+        for c, p in enumerate(power)
+    ]
+    lit = f32(cv2.merge(planes))
+    if not one:
+        lit *= color
+    return np.minimum(lit, np.float32(0.45) + np.float32(0.5) * lit)  # highlights above 0.9 roll off

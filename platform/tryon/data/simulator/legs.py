@@ -16,6 +16,7 @@ from tryon.data.simulator.geometry import (
     coverage,
     f32,
     paint_into,
+    rgb3,
     smooth_max,
     smoothstep,
     spline,
@@ -127,6 +128,6 @@ def _sole(rgb: Float, kind: str, color: Color, window: Grid, field: Float, toe_y
         light = sum(color) > 2.2
         paint_into(rgb, f32((0.80, 0.79, 0.77) if light else (0.93, 0.93, 0.92)), rim)
         lace = np.exp(-(((window.y - np.float32(toe_y - 0.14)) * np.float32(1 / 0.06)) ** 2)) * (field > 0.06)
-        rgb *= (1.0 - 0.25 * f32(lace))[..., None]
+        rgb *= rgb3(1.0 - 0.25 * f32(lace))
     else:
-        rgb *= (1.0 - 0.35 * rim)[..., None]
+        rgb *= rgb3(1.0 - 0.35 * rim)

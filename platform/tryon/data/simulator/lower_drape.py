@@ -8,13 +8,13 @@ go over into one another.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tryon.data.simulator.anatomy import CROTCH_Y, KNEE_Y
 from tryon.data.simulator.body import half_width
-from tryon.data.simulator.drape import Panel, foreshorten
+from tryon.data.simulator.drape import EDGE, HEM_WAVE, LIMB_WRAP, WRAP, Panel, foreshorten
 from tryon.data.simulator.figure import FigureSpec
 from tryon.data.simulator.folds import add_ridge, hanging_folds
 from tryon.data.simulator.geometry import Float, Grid, coverage, f32, smooth_max, smoothstep
@@ -52,10 +52,12 @@ class LowerDrape:
         reach = max(figure.hip, self.pattern.extent()[0]) * max(self.stretch, 1.0) + 0.30
         window = grid.crop(-reach, figure.waist_y - 0.1, reach, figure.waist_y + g.length + 0.35)
         made = self._skirt(window) if g.is_skirt else self._trousers(window)
-        inside = np.minimum(made.field, (made.y - self.pattern.top_y(made.x)) * np.float32(0.98))
-        inside = np.minimum(inside, self.pattern.hem_y(made.x) - made.y)
         rng = np.random.Generator(np.random.PCG64([g.detail_seed, figure.detail_seed, 2]))
         folds = self._skirt_folds(rng, made) if g.is_skirt else self._trouser_folds(rng, window, made)
+        if g.is_skirt:
+            made = replace(made, y=f32(made.y - np.float32(HEM_WAVE) * folds))
+        inside = np.minimum(made.field, made.y - self.pattern.top_y(made.x) - EDGE)
+        inside = np.minimum(inside, self.pattern.hem_y(made.x) - made.y - EDGE)
         tone = shade(f32(made.height + folds), window.px, light)
         return [Panel(window.window, made.x, made.y, coverage(f32(inside), window.px), tone, 0)]
 
@@ -81,7 +83,7 @@ class LowerDrape:
         dx = self._across(grid)
         s = np.clip(dx / half, -1.05, 1.05)
         front = 1.0 - s * s
-        x = flat * (foreshorten(s) - np.float32(0.45 * math.sin(figure.yaw)) * front)
+        x = flat * (np.float32(WRAP) * foreshorten(s) - np.float32(0.45 * math.sin(figure.yaw)) * front)
         y = v - np.float32(0.05) * (grid.y - 2.6) * front + np.float32(0.04) * front
         dome = np.float32(0.42) * np.sqrt(np.maximum(front, 0.0))
         return _Map(f32(x), f32(y), f32((half - np.abs(dx)) * 0.96), f32(dome), f32(s))
@@ -95,11 +97,12 @@ class LowerDrape:
         s = np.clip(dx / half, -1.05, 1.05)
         front = 1.0 - s * s
         turn = np.float32(0.45 * math.sin(figure.yaw))
-        x = pattern.half_width(v) * (foreshorten(s) - turn * front)
+        x = pattern.half_width(v) * (np.float32(WRAP) * foreshorten(s) - turn * front)
         leg_x, leg_field, leg_height, d = self._legs(grid, v, turn)
         w = smoothstep(CROTCH_Y - 0.32, CROTCH_Y + 0.04, grid.y)
         block = np.minimum((half - np.abs(dx)) * 0.97, np.float32(WORN_CROTCH_Y) - grid.y)
-        field = smooth_max(f32(block), f32(np.minimum(leg_field, grid.y - 3.5)), 0.04)
+        hips = half - np.abs(dx) + 2.0 * np.maximum(grid.y - np.float32(CROTCH_Y + 0.1), 0.0)
+        field = smooth_max(f32(block), f32(np.minimum(leg_field, np.minimum(hips, grid.y - 3.5))), 0.04)
         belly = np.float32(0.36) * np.sqrt(np.maximum(front, 0.0)) * (1 - smoothstep(3.7, 4.3, grid.y))
         height = smooth_max(f32(belly), leg_height, 0.12)
         y = v + np.float32(0.04) * front * (1 - smoothstep(3.2, 3.8, grid.y)) - np.float32(0.03) * (1 - d * d) * w
@@ -116,7 +119,8 @@ class LowerDrape:
         field = f32((half - np.abs(d)) * np.float32(0.98))
         s = np.clip(d / half, -1.05, 1.05)
         front = 1.0 - s * s
-        flat = pattern.leg_axis(v) + pattern.leg_half(v) * (foreshorten(f32(s)) - 0.6 * turn * side * front)
+        across = np.float32(LIMB_WRAP) * foreshorten(f32(s)) - 0.6 * turn * side * front
+        flat = pattern.leg_axis(v) + pattern.leg_half(v) * across
         height = np.float32(0.85) * half * np.sqrt(np.maximum(front, 0.0))
         return f32(flat * side), field, f32(height), f32(s)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tryon.config import Category
 from tryon.data.simulator.garment import ClothSpec, stitch
-from tryon.data.simulator.geometry import Float, coverage, f32, paint_into, smooth_max, smoothstep, spline
+from tryon.data.simulator.geometry import Float, coverage, f32, paint_into, rgb3, smoothstep, spline
 from tryon.data.simulator.texture import cloth, crease_shade
 from tryon.sample import Label
 
@@ -126,7 +126,8 @@ class LowerPattern:
         if not g.is_skirt:
             leg = self.leg_half(y) - np.abs(ax - self.leg_axis(y))
             seat = np.minimum(body, np.float32(RISE + 0.02) - y)
-            body = smooth_max(f32(seat), f32(np.minimum(leg, y - np.float32(0.85))), 0.04)
+            hips = body + 2.0 * np.maximum(y - np.float32(RISE), 0.0)
+            body = np.maximum(seat, np.minimum(np.minimum(leg, hips), y - np.float32(0.85)))
         return f32(np.minimum(np.minimum(body, y - self.top_y(x)), self.hem_y(x) - y))
 
     def top_y(self, x: Float) -> Float:
@@ -161,7 +162,7 @@ class LowerPattern:
         """Unlit colour (H, W, 3), continued past the edges, and distance field (H, W) at flat points."""
         distance = self.distance(x, y)
         rgb = self.worn(x, y, px, 0)
-        return f32(rgb * crease_shade(self.garment.detail_seed, x, y)[..., None]), distance
+        return f32(rgb * rgb3(crease_shade(self.garment.detail_seed, x, y))), distance
 
     def worn(self, x: Float, y: Float, px: float, side: int) -> Float:
         """Unlit colour at flat points; `side` is of no matter here."""
@@ -187,7 +188,7 @@ class LowerPattern:
             u = (x / self.half_width(y)) * np.float32(g.pleats / 2)
             edge = u - np.floor(u)
             tone = 1.0 - 0.26 * smoothstep(0.72, 0.98, edge) * smoothstep(g.band, g.band + 0.2, y)
-            rgb *= tone[..., None]
+            rgb *= rgb3(tone)
         elif g.cut == "pencil":
             stitch(rgb, f32(np.abs(x) - np.float32(0.30) + 0.10 * y), px, (y < 0.75) * np.ones_like(x), 0.14)
 
@@ -197,7 +198,7 @@ class LowerPattern:
         ax = np.abs(x)
         if g.kind == "jeans":
             fade = np.exp(-(((ax - axis) * np.float32(1 / 0.17)) ** 2)) * smoothstep(0.9, 1.5, y)
-            rgb *= (1.0 + 0.20 * fade * (1.0 - 0.6 * smoothstep(2.2, 3.4, y)))[..., None]
+            rgb *= rgb3(1.0 + 0.20 * fade * (1.0 - 0.6 * smoothstep(2.2, 3.4, y)))
         upper = (y > g.band) * (y < RISE)
         ones = np.ones_like(x + y)
         stitch(rgb, f32(x + 0 * y), px, f32(upper * ones), 0.30)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from tryon.data.simulator.garment import FlatPattern, placement
-from tryon.data.simulator.geometry import Float, Grid, UInt8, blur, coverage, f32, smoothstep
+from tryon.data.simulator.geometry import Float, Grid, UInt8, blur, coverage, f32, rgb3, smoothstep
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,21 @@ def take_photo(pattern: FlatPattern, height: int, width: int) -> FlatPhoto:
     colour, distance = pattern.paint(grid.x, grid.y, grid.px)
     alpha = coverage(distance, grid.px)
     # A rounded edge: cloth has thickness, so the last centimetre darkens.
-    colour *= (0.84 + 0.16 * smoothstep(0.0, 0.05, distance))[..., None]
-    image = np.repeat(_paper(pattern.cloth.paper, distance, grid)[..., None], 3, axis=2)
+    colour *= rgb3(0.84 + 0.16 * smoothstep(0.0, 0.05, distance))
+    image = rgb3(_paper(pattern.cloth.paper, distance, grid))
     mask = alpha
     seen = pattern.inside(grid.x, grid.y, grid.px)
     if seen is not None:
         inner, cover = seen
-        image += (inner - image) * cover[..., None]
+        image += (inner - image) * rgb3(cover)
         mask = np.maximum(alpha, cover)
-    image += (colour - image) * alpha[..., None]
+    image += (colour - image) * rgb3(alpha)
     return FlatPhoto(to_uint8(image), (mask > 0.5).astype(np.uint8), colour, grid)
 
 
 def to_uint8(image: Float) -> UInt8:
     """0..1 to 0..255."""
-    return np.asarray(np.clip(np.rint(image * np.float32(255)), 0, 255), dtype=np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0.0), alpha=255.0), dtype=np.uint8)
 
 
 def _paper(tone: float, distance: Float, grid: Grid) -> Float:

@@ -13,7 +13,7 @@ from tryon.data.simulator.dense import compose
 from tryon.data.simulator.dressing import Dressing, dress_up
 from tryon.data.simulator.figure import FigureSpec
 from tryon.data.simulator.garment import FlatPattern
-from tryon.data.simulator.geometry import Float, Grid, UInt8, blur, f32
+from tryon.data.simulator.geometry import Float, Grid, UInt8, blur, f32, rgb3
 from tryon.data.simulator.head import head_shadow
 from tryon.data.simulator.layers import Light
 from tryon.data.simulator.lowers import LowerPattern, LowerSpec
@@ -88,7 +88,7 @@ def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: i
     parse = drawn.stacked.labels.copy()
     parse[true_mask == 1] = _label(pattern)
     camera = _Camera(scene, (height, width))
-    dressed = _dress(drawn, lit=True)
+    dressed = _dress(drawn)
     return {
         "category": pattern.category,
         "person": camera.expose(dressed),
@@ -106,8 +106,10 @@ def render(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: i
     }
 
 
-def draw_unshaded(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: int, width: int) -> UInt8:
-    """The person with the worn garment in its flat colours: no light, folds or camera on it. For measuring the flow.
+def draw_worn(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, height: int, width: int) -> UInt8:
+    """The worn garment alone, as far as it is seen, in its flat colours: no light, folds or camera on it.
+
+    What warping the garment photo by the true flow is to be measured against.
 
     Args:
         figure: as for `render`.
@@ -117,10 +119,12 @@ def draw_unshaded(figure: FigureSpec, garment: GarmentSpec, scene: SceneSpec, he
         width: px.
 
     Returns:
-        uint8 (H, W, 3).
+        uint8 (H, W, 4): RGB, and the share of the pixel that the garment covers, 0..255.
     """
     check_size(height, width)
-    return to_uint8(_dress(_draw(figure, pattern_of(garment), scene, height, width), lit=False))
+    drawn = _draw(figure, pattern_of(garment), scene, height, width)
+    rgb = _garment_light(drawn, lit=False) / np.maximum(rgb3(drawn.seen), np.float32(1e-3))
+    return np.dstack([to_uint8(np.minimum(rgb, 1.0)), to_uint8(drawn.seen)])
 
 
 def _draw(figure: FigureSpec, pattern: TopPattern | LowerPattern, scene: SceneSpec, height: int, width: int) -> _Drawn:
@@ -164,19 +168,23 @@ def _shifted(image: Float, dx_px: float, dy_px: float) -> Float:
     return f32(cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), flags=cv2.INTER_LINEAR))
 
 
-def _dress(drawn: _Drawn, *, lit: bool) -> Float:
+def _dress(drawn: _Drawn) -> Float:
     """The figure with the garment on, (H, W, 3)."""
-    stacked, photo = drawn.stacked, drawn.photo
-    contact = 1.0 - np.float32(0.36) * blur(drawn.seen, 0.035 / drawn.grid.px) * stacked.body
-    out = f32(stacked.bare * contact[..., None])
+    contact = 1.0 - np.float32(0.36) * blur(drawn.seen, 0.035 / drawn.grid.px) * drawn.stacked.body
+    return f32(drawn.stacked.bare * rgb3(contact * (1.0 - drawn.seen)) + _garment_light(drawn, lit=True))
+
+
+def _garment_light(drawn: _Drawn, *, lit: bool) -> Float:
+    """The garment's part of the picture, (H, W, 3): each panel's colour times its visible share."""
+    photo, stacked = drawn.photo, drawn.stacked
+    out = np.zeros((*drawn.seen.shape, 3), np.float32)
     for panel, alpha in zip(stacked.panels, stacked.visible, strict=True):
         map_x, map_y = photo.to_px(panel.x, panel.y)
         colour = f32(cv2.remap(photo.cloth, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         if lit:
             light = panel.brightness * (drawn.shadow[panel.window] if panel.side == 0 else np.float32(1.0))
-            colour *= light[..., None]
-        part = out[panel.window]
-        part += (np.minimum(colour, 1.0) - part) * alpha[..., None]
+            colour *= rgb3(light)
+        out[panel.window] += np.minimum(colour, 1.0) * rgb3(alpha)
     return out
 
 
@@ -206,7 +214,7 @@ def warp_by_flow(image: UInt8, flow_hw2: Float, mask: UInt8) -> UInt8:
     map_x = f32(filled[..., 0] + np.arange(width, dtype=np.float32)[None, :])
     map_y = f32(filled[..., 1] + np.arange(height, dtype=np.float32)[:, None])
     warped = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped * mask[..., None], dtype=np.uint8)
+    return np.asarray(cv2.copyTo(warped, mask), dtype=np.uint8)
 
 
 def _keypoints(figure: FigureSpec, grid: Grid) -> Float:
@@ -226,7 +234,7 @@ class _Camera:
 
     def __init__(self, scene: SceneSpec, shape: tuple[int, int]) -> None:
         rng = np.random.Generator(np.random.PCG64(scene.detail_seed + 1))
-        self.grain = rng.standard_normal((*shape, 1), dtype=np.float32) * np.float32(scene.noise)
+        self.grain = rgb3(rng.standard_normal(shape, dtype=np.float32) * np.float32(scene.noise))
         self.sigma_px = scene.blur * shape[0]
 
     def expose(self, image: Float) -> UInt8:

@@ -23,7 +23,7 @@ from tryon.data.simulator.body import (
 )
 from tryon.data.simulator.dense import Piece, arm_piece
 from tryon.data.simulator.figure import FigureSpec
-from tryon.data.simulator.geometry import Float, Grid, Point, Window, coverage, f32, mix, smooth_max, smoothstep
+from tryon.data.simulator.geometry import Float, Grid, Point, Window, coverage, f32, mix, rgb3, smooth_max, smoothstep
 from tryon.data.simulator.layers import Layer, Light, overlap, shade, tinted
 from tryon.sample import Label
 
@@ -55,7 +55,7 @@ def trunk_layer(figure: FigureSpec, grid: Grid, light: Light) -> tuple[Layer, Pi
     base = coverage(f32(window.y - line), window.px)
     cloth = tinted(figure.base_color, shade(f32(height), window.px, light), light)
     trim = coverage(f32(0.012 - np.abs(window.y - line - 0.03)), window.px)
-    rgb = mix(rgb, f32(cloth * (1 - 0.18 * trim[..., None])), base)
+    rgb = mix(rgb, f32(cloth * (1 - 0.18 * rgb3(trim))), base)
     cover = coverage(field, window.px)
     u = trunk.x / (2.0 * half_width(figure, window.y)) + np.float32(0.5)
     body = cover * (trunk.depth > -0.12)

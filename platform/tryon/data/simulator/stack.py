@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tryon.data.simulator.drape import Panel
-from tryon.data.simulator.geometry import Float, UInt8
+from tryon.data.simulator.geometry import Float, UInt8, rgb3
 from tryon.data.simulator.layers import Layer, overlap
 
 Item: TypeAlias = Layer | Panel
@@ -74,6 +74,6 @@ def _paint_layer(canvas: Float, layer: Layer, clothed: Float, shadow: Float) -> 
     alpha = layer.alpha
     if layer.upon_cloth:
         alpha = alpha * clothed[layer.window]
-    rgb = layer.rgb * shadow[layer.window][..., None] if layer.shaded else layer.rgb
+    rgb = layer.rgb * rgb3(shadow[layer.window]) if layer.shaded else layer.rgb
     part = canvas[layer.window]
-    part += (rgb - part) * alpha[..., None]
+    part += (rgb - part) * rgb3(alpha)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tryon.data.simulator.garment import ClothSpec
-from tryon.data.simulator.geometry import Float, coverage, f32, mix, smoothstep
+from tryon.data.simulator.geometry import Float, coverage, f32, mix, rgb3, smoothstep
 
 CANVAS_PX = 768  # side of the canvas that words and logos are drawn on, before it is shrunk to fit
 GRAPHIC_CENTRE_Y = 0.98  # flat y of a chest graphic's middle
@@ -39,7 +39,7 @@ def _plain(garment: ClothSpec, ground: Float, x: Float, y: Float, px: float) -> 
     # A melange: thin strands of a lighter and a darker thread that no lens resolves into a pattern.
     weave = np.sin(x * 61 + 3 * np.sin(y * 9)) * np.sin(y * 83 + 2 * np.sin(x * 13))
     fade = np.float32(0.022 * min(1.0, 0.02 / px))
-    return f32(ground * (1.0 + fade * weave[..., None]))
+    return f32(ground * (1.0 + fade * rgb3(weave)))
 
 
 def _wave(phase: Float, share: float, px: float) -> Float:

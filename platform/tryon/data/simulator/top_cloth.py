@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tryon.data.simulator.garment import stitch
-from tryon.data.simulator.geometry import Color, Float, coverage, ellipse, f32, paint_into, smoothstep, support
+from tryon.data.simulator.geometry import Color, Float, coverage, ellipse, f32, paint_into, rgb3, smoothstep, support
 from tryon.data.simulator.texture import cloth, crease_shade
 from tryon.data.simulator.tops import WAIST, TopFields
 
@@ -33,7 +33,7 @@ class TopPattern(TopFields):
             # The armhole seam.
             inside = ((distance > 0.02) & (y - self.slope(np.abs(x)) > 0.05)).astype(np.float32)
             stitch(rgb, torso, px, inside, 0.16)
-        return f32(rgb * crease_shade(self.garment.detail_seed, x, y)[..., None]), f32(distance)
+        return f32(rgb * rgb3(crease_shade(self.garment.detail_seed, x, y))), f32(distance)
 
     def worn(self, x: Float, y: Float, px: float, side: int) -> Float:
         """Unlit colour of one worn panel at its flat points: 0 the trunk, +1 and -1 the sleeves."""
@@ -50,7 +50,7 @@ class TopPattern(TopFields):
         field = np.minimum(np.minimum(self.neck_hole(x, y) + 0.02, -back), y - np.float32(0.004))
         field = np.minimum(field, self.hem_y(x) - y - np.float32(0.05))
         tone = 0.62 + 0.12 * smoothstep(0.0, 0.4, y)
-        colour = f32(np.broadcast_to((f32(g.color) * tone[..., None]), (*field.shape, 3))).copy()
+        colour = f32(np.broadcast_to((f32(g.color) * rgb3(tone)), (*field.shape, 3))).copy()
         paint_into(colour, f32(f32(g.trim) * 0.86), coverage(f32(0.07 + back), px))
         label = coverage(f32(np.minimum(0.055 - np.abs(x), 0.035 - np.abs(y - np.float32(0.155)))), px)
         paint_into(colour, f32((0.9, 0.9, 0.9)), label)
@@ -108,7 +108,7 @@ class TopPattern(TopFields):
         field = f32(hole + width)
         rows, cols = support(coverage(field, px))
         rgb[rows, cols] *= np.float32(0.93)
-        rgb[rows, cols] += (rgb[rows, cols] * np.float32(0.06 / 0.93)) * (1 - coverage(field, px)[rows, cols, None])
+        rgb[rows, cols] += (rgb[rows, cols] * np.float32(0.06 / 0.93)) * (1 - rgb3(coverage(field, px)[rows, cols]))
         stitch(rgb, field, px, np.ones_like(field) * (y < 1.5), 0.30)
 
     def _shirt_front(self, rgb: Float, x: Float, y: Float, px: float, hole: Float) -> None:
@@ -116,7 +116,7 @@ class TopPattern(TopFields):
         collar = f32(np.minimum(hole + 0.20 * smoothstep(-0.02, 0.30, y), g.neck_depth * 0.95 - y + 0.45 * np.abs(x)))
         cover = coverage(collar, px)
         rows, cols = support(cover)
-        rgb[rows, cols] *= 1.0 + 0.07 * cover[rows, cols, None]
+        rgb[rows, cols] *= 1.0 + 0.07 * rgb3(cover[rows, cols])
         stitch(rgb, collar, px, (hole < 0).astype(np.float32), 0.42)
         below = (hole < -0.02).astype(np.float32)
         stitch(rgb, f32(np.abs(x) - np.float32(0.065) + 0 * y), px, below, 0.16)
