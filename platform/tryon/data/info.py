@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tryon import storage
 from tryon.config import Config
-from tryon.data.rows import iter_rows, open_parquet
+from tryon.data.rows import open_parquet, rows_of
 from tryon.data.shards import Manifest, Parent, read_manifest, shard_uri
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.sample import FIELDS, Row
@@ -62,16 +62,15 @@ class InfoWorker:
         """Tells of one shard: task is the data set's URI, the shard's number, and whether to look at sizes."""
         uri, number, with_sizes = task
         path = shard_uri(uri, number)
-        with open_parquet(path) as file:
-            footer = file.metadata
-            names = file.schema_arrow.names
-        told = {
-            "bytes": _file_bytes(path),
-            "columns": _columns(footer),
-            "values": _values(path, [name for name in COUNTED if name in names]),
-            "sizes": _sizes(path, [name for name in SIZED if name in names]) if with_sizes else {},
-        }
-        return ShardReport(number, footer.num_rows, footer.num_rows, 0, payload=json.dumps(told))
+        with open_parquet(path) as file:  # once: on S3 each opening is a request
+            told = {
+                "bytes": _file_bytes(path),
+                "columns": _columns(file.metadata),
+                "values": _values(file),
+                "sizes": _sizes(file) if with_sizes else {},
+            }
+            rows = file.metadata.num_rows
+        return ShardReport(number, rows, rows, 0, payload=json.dumps(told))
 
 
 def info(uri: str, *, num_actors: int | None = None, on_shard: OnShard | None = None) -> DataInfo:
@@ -162,16 +161,18 @@ def _columns(footer: Any) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _values(uri: str, names: list[str]) -> dict[str, Counter[str]]:
+def _values(file: Any) -> dict[str, Counter[str]]:
+    names = [name for name in COUNTED if name in file.schema_arrow.names]
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    for row in iter_rows(uri, names) if names else ():
+    for row in rows_of(file, names) if names else ():
         for name in names:
             counts[name][row[name] or "-"] += 1
     return counts
 
 
-def _sizes(uri: str, names: list[str]) -> dict[str, dict[str, int]]:
-    row: Row = next(iter_rows(uri, names), {}) if names else {}
+def _sizes(file: Any) -> dict[str, dict[str, int]]:
+    names = [name for name in SIZED if name in file.schema_arrow.names]
+    row: Row = next(rows_of(file, names), {}) if names else {}
     sizes = {name: image_size(row[name]) for name in names if row.get(name) is not None}
     return {name: {f"{size[0]}x{size[1]}": 1} for name, size in sizes.items() if size is not None}
 

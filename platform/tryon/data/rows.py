@@ -45,13 +45,18 @@ def iter_rows(uri: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
         StorageError: see `open_parquet`.
     """
     with open_parquet(uri) as file:
-        present = file.schema_arrow.names
-        wanted = present if columns is None else [name for name in columns if name in present]
-        if not wanted:
-            yield from ({} for _ in range(file.metadata.num_rows))
-            return
-        for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=wanted):
-            yield from batch.to_pylist()
+        yield from rows_of(file, columns)
+
+
+def rows_of(file: Any, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Rows of an open `ParquetFile` in their encoded form; see `iter_rows`."""
+    present = file.schema_arrow.names
+    wanted = present if columns is None else [name for name in columns if name in present]
+    if not wanted:
+        yield from ({} for _ in range(file.metadata.num_rows))
+        return
+    for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=wanted):
+        yield from batch.to_pylist()
 
 
 def iter_decoded(uri: str, columns: Sequence[str] | None = None) -> Iterator[Row]:

@@ -24,9 +24,9 @@ from tryon.sample import Row
 UInt8 = npt.NDArray[np.uint8]
 VIEWS: Mapping[str, str] = {
     "pose": "pose", "parse": "parse", "agnostic": "agnostic", "dense": "dense", "garment": "garment mask",
-    "generated": "with faults",
+    "generated": "with faults", "photo_file": "unsorted photo",
 }  # fmt: skip
-DRAWN = ("person", "pose", "parse", "agnostic", "dense", "garment", "garment_mask", "generated")
+DRAWN = ("person", "pose", "parse", "agnostic", "dense", "garment", "garment_mask", "generated", "photo_file")
 TOLD = ("id", "category", "split")
 JPEG_QUALITY = 82
 EXAMPLES = 4  # rejected samples shown of each reason
@@ -88,8 +88,17 @@ def _view(name: str, row: Row) -> UInt8 | None:
         return outline(row[name], row.get("garment_mask"))
     if name == "parse":
         return None if person is None else overlay_parse(person, row[name])
+    if name == "photo_file":
+        return _unsorted(row[name])
     image: UInt8 = draw_dense(row[name]) if name == "dense" else row[name]
     return image
+
+
+def _unsorted(photo: bytes) -> UInt8 | None:
+    try:
+        return decode_photo(photo, "photo").pixels
+    except TryonError:  # it has not been decoded yet, so it may be anything
+        return None
 
 
 def as_jpeg(image: UInt8, height: int) -> str:
