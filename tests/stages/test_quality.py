@@ -154,6 +154,7 @@ def test_people_are_counted_beside_the_body_not_on_it() -> None:
     assert measure.count_people([head, beside], pose, 100, 100) == 2
     assert measure.count_people([head, beside, far, chest], pose, 100, 100) == 3
     assert measure.count_people([head, _face(0.9, 0.9, size=0.02)], pose, 100, 100) == 1, "a passer-by"
+    assert measure.count_people([head, _face(0.9, 0.3, score=0.65)], pose, 100, 100) == 1, "a window"
     assert measure.count_people([], pose, 100, 100) == 1
     assert measure.count_people([head, beside], None, 100, 100) == 2
 
