@@ -277,6 +277,7 @@ def test_layers_that_are_missing_are_left_out_and_told(tmp_path: Path) -> None:
 
 def test_only_the_categories_asked_for(tmp_path: Path) -> None:
     rows = upper_rows()
+    rows[2]["category"] = None  # nobody has said, so it is not another one
     rows[3]["category"] = "lower"
     data = str(tmp_path / "data")
     write_rows(data, rows)

@@ -43,7 +43,7 @@ class ExportResult(Config):
     config: ExportConfig = Field(description="options")
     rows: int = Field(ge=0, description="rows of the data set")
     written: int = Field(ge=0, description="samples written; rows = written + left_out")
-    left_out: int = Field(ge=0, description="samples of other categories")
+    left_out: int = Field(ge=0, description="samples of other categories than those asked for")
     splits: Mapping[str, int] = Field(description="samples written by folder")
     lists: Mapping[str, int] = Field(description="lines by list")
     notices: Mapping[str, int] = Field(description="what a reader should know, and of how many samples")
@@ -67,7 +67,7 @@ class ExportWorker:
         pairs = _Pairs(self._uri, task) if self._paired else None
         for row in iter_rows(shard_uri(self._uri, task), self._layout.reads):
             row["split"] = sides[row["id"]] if sides is not None else row.get("split")
-            if row.get("category") not in self._config.categories:
+            if row.get("category") not in (None, *self._config.categories):
                 left_out += 1
                 continue
             done, stem = self._export(row)

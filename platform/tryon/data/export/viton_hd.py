@@ -135,7 +135,7 @@ def _agnostic_files(layers: Row) -> dict[str, bytes]:
 def _losses(photos: Mapping[str, bytes], layers: Row) -> list[str]:
     """What this layout cannot say of the sample, or its loaders will miss."""
     told = []
-    if layers["category"] != "upper":
+    if layers["category"] not in (None, "upper"):
         told.append(f"category {layers['category']}: the layout knows only upper garments (metadata.jsonl keeps it)")
     for photo, folder in (("person", "image"), ("garment", "cloth")):
         if photo not in photos:
