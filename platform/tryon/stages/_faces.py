@@ -17,9 +17,8 @@ from tryon.stages._mediapipe import Solver
 UInt8 = npt.NDArray[np.uint8]
 
 WORK_PX = 384  # longest side; the detectors themselves look at 128 and 192 px
-MIN_CONFIDENCE = (
-    0.7  # of 227 photos of one person each, 0.6 sees a second face on two chests, 0.7 on none and misses none
-)
+# Of 227 photos of one person each, 0.6 sees a second face on two chests, 0.7 on none, and misses none.
+MIN_CONFIDENCE = 0.7
 SAME_FACE = 0.3  # IoU from which on two boxes are one face
 MIN_SHARE = 0.35  # of the largest face's height: smaller ones are passers-by, posters and prints
 
@@ -47,12 +46,14 @@ class FaceFinder:
     """Finds faces; to be held by a stage. Detectors are loaded on the first call and are not pickled."""
 
     def __init__(self, min_confidence: float = MIN_CONFIDENCE) -> None:
-        self._solvers = [Solver(functools.partial(_make, min_confidence, far), _found) for far in (True, False)]
+        self._min_confidence = min_confidence
+        self._solvers = [Solver(functools.partial(_make, far), _found) for far in (True, False)]
 
     def __call__(self, image: UInt8) -> list[Face]:
         """Faces in an RGB uint8 (H, W, 3) photo, most confident first."""
         small = _shrunk(image)
-        return _distinct([_face(d) for solver in self._solvers for d in solver(small).detections or ()])
+        found = [_face(d) for solver in self._solvers for d in solver(small).detections or ()]
+        return _distinct([face for face in found if face.score >= self._min_confidence])
 
 
 def count_faces(image: UInt8) -> int:
@@ -83,8 +84,9 @@ def main_faces(faces: Sequence[Face]) -> list[Face]:
 _LOCAL = threading.local()  # MediaPipe's solutions are not thread-safe
 
 
-def _make(min_confidence: float, far: bool, solutions: Any) -> Any:
-    return solutions.face_detection.FaceDetection(min_detection_confidence=min_confidence, model_selection=int(far))
+def _make(far: bool, solutions: Any) -> Any:
+    # Its own threshold, min_detection_confidence, lets scores below it pass.
+    return solutions.face_detection.FaceDetection(model_selection=int(far))
 
 
 def _found(result: Any) -> bool:

@@ -205,16 +205,18 @@ def _gaps(enclosed: Bool, lab: Float32, delta: Float32, spread: float) -> Bool:
     return np.asarray(gap[labels])
 
 
-def busy_mask(garment: UInt8) -> Bool | None:
+def busy_mask(garment: UInt8, longest_px: int = GRABCUT_PX, rounds: int = 5) -> Bool | None:
     """Mask on a busy background by GrabCut, started from the centre against the border.
 
     Args:
         garment: RGB uint8 (H, W, 3).
+        longest_px: size to work at; the time grows with its square.
+        rounds: of GrabCut.
 
     Returns:
         bool at the size that `garment` shrinks to, or None where nothing stands out.
     """
-    small = _shrink(garment, GRABCUT_PX)
+    small = _shrink(garment, longest_px)
     height, width = small.shape[:2]
     low, high = np.percentile(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (1, 99))
     if high - low < 10 or min(height, width) < 16:
@@ -228,7 +230,7 @@ def busy_mask(garment: UInt8) -> Bool | None:
     cv2.setRNGSeed(0)
     behind, front = np.zeros((1, 65)), np.zeros((1, 65))
     whole = (0, 0, width, height)  # unused with GC_INIT_WITH_MASK
-    cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), marks, whole, behind, front, 5, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), marks, whole, behind, front, rounds, cv2.GC_INIT_WITH_MASK)
     mask = ((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)

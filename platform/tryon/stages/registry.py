@@ -11,6 +11,7 @@ from tryon.errors import PipelineError
 from tryon.stages.base import Stage
 
 STAGES: Mapping[str, str] = {
+    "sort": "tryon.stages.sort:Sort",
     "decode_person": "tryon.stages.decode:DecodePerson",
     "decode_garment": "tryon.stages.decode:DecodeGarment",
     "fit_person": "tryon.stages.fit:FitPerson",
