@@ -72,7 +72,7 @@ def test_windows_hold_and_garments_are_spread(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tryon.data.curate.pairing.WINDOW", 20)
     for module in ("pairing", "pair_steps"):
         monkeypatch.setattr(f"tryon.data.curate.{module}.WINDOWS_A_FILE", 3)
-    monkeypatch.setattr("tryon.data.curate.pairs.SHARDS_A_GROUP", 6)
+    monkeypatch.setattr("tryon.data.curate.pairs.ROWS_A_GROUP", 24)
     rng = np.random.default_rng(4)
     uri = write_rows(tmp_path / "data", [photo_row(f"r{i:03d}", rng) for i in range(400)])
     made, pairs = made_pairs(uri)

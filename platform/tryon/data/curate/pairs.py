@@ -36,7 +36,7 @@ from tryon.data.shards import MANIFEST, read_manifest
 from tryon.errors import DataError
 
 VERSION = 1  # goes up when the same splits and config give other pairs
-SHARDS_A_GROUP = 64  # two windows' worth of rows: up to here an unpaired list is one permutation
+ROWS_A_GROUP = 2048  # two windows' worth: up to here an unpaired list is one permutation
 Setting = Literal["paired", "unpaired"]
 SETTINGS: tuple[Setting, ...] = ("paired", "unpaired")
 
@@ -80,7 +80,7 @@ def pair_data(
     storage.delete(storage.join(folder, MANIFEST))  # from here on the files are partly new
     num_actors = actors_for(num_actors, manifest)
     key = run_key("pairs", VERSION, splits.sha256, splits.data_sha256, config.model_dump())
-    groups = shard_groups(manifest.num_shards, SHARDS_A_GROUP)
+    groups = shard_groups(manifest.num_shards, -(-ROWS_A_GROUP * manifest.num_shards // manifest.rows))
     garments = {(side, kind): num for side, one in splits.sides.items() for kind, num in one.garments.items()}
     windows = Windows(garments, len(groups))
     make = partial(DealWorker, uri, key, config, windows)
