@@ -62,6 +62,13 @@ def data_annotate(
     photos: Annotated[
         str, typer.Option(help="What a plain folder's photos show: person, garment, or auto (each is looked at).")
     ] = "auto",
+    pairing: Annotated[
+        str, typer.Option(help="Of VITON-HD and DressCode folders: paired, unpaired, or all (also what no list names).")
+    ] = "paired",
+    category: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of all garments of a plain folder: upper, lower or dress. Default: each is looked at."),
+    ] = None,
     parser: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="geometric (needs no weights), segformer or schp. Default: geometric."),
@@ -85,23 +92,18 @@ def data_annotate(
 
     Example: tryon data annotate photos/ --out data/people --size 512x384
     """
-    from tryon.config import parse_choice, parse_config, parse_size
-    from tryon.data.annotate import AnnotateConfig, annotate_job
-    from tryon.data.sources.base import Photos, open_source
+    from tryon.config import parse_size
     from tryon.options import read_options
-    from tryon.show import run_job_shown
+    from tryon.show_data import annotate_shown
 
-    options = read_options(config, set_ or [])
     told = {
         "size": parse_size(size) if size else None,
         "layers": layers.split(",") if layers else None,
         "parser": parser,
         "parser_weights": parser_weights,
     }
-    options |= {name: value for name, value in told.items() if value is not None}
-    annotate = parse_config(AnnotateConfig, options, "annotate")
-    opened = open_source(source, parse_choice(photos, Photos, "--photos"))
-    run_job_shown(annotate_job(opened, annotate, source), out, "annotate", actors)
+    options = {**read_options(config, set_ or []), **{key: value for key, value in told.items() if value is not None}}
+    annotate_shown(source, out, options, photos=photos, pairing=pairing, category=category, num_actors=actors)
 
 
 @data_app.command("crawl")

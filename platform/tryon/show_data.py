@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tryon.config import Config
-from tryon.show import Bar, console, maybe_ray
+from tryon.config import Category, Config, parse_choice, parse_config
+from tryon.show import Bar, console, maybe_ray, run_job_shown
 
 if TYPE_CHECKING:
     from tryon.data.checks import ValidateConfig
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tryon.data.export import ExportConfig, ExportResult
     from tryon.data.info import DataInfo
     from tryon.data.report import ReportConfig
+    from tryon.data.shards import Manifest
     from tryon.data.validate import ValidationResult
 
 EXAMPLES = 3
@@ -42,6 +43,34 @@ def _progress(title: str, num_actors: int | None, *, quiet: bool = False) -> Ite
 
 def _shards(show: OnPart) -> OnShard:
     return lambda done, total: show("shards", done, total)
+
+
+def annotate_shown(
+    uri: str,
+    out: str,
+    options: Mapping[str, Any],
+    *,
+    photos: str = "auto",
+    pairing: str = "paired",
+    category: str | None = None,
+    num_actors: int | None = None,
+) -> Manifest:
+    """Opens a source, annotates it, and says what lay beside the photos and was passed by."""
+    from tryon.data.annotate import AnnotateConfig, annotate_job
+    from tryon.data.sources.base import Pairing, Photos, open_source
+
+    config = parse_config(AnnotateConfig, options, "annotate")
+    source = open_source(
+        uri,
+        parse_choice(photos, Photos, "--photos"),
+        pairing=parse_choice(pairing, Pairing, "--pairing"),
+        category=parse_choice(category, Category, "--category") if category else None,
+    )
+    manifest = run_job_shown(annotate_job(source, config, uri), out, "annotate", num_actors)
+    left_out = getattr(source, "left_out", None)
+    if left_out:
+        console.print(f"          {left_out.notice()}", highlight=False, markup=False)
+    return manifest
 
 
 def info_shown(data: str, *, as_json: bool = False, num_actors: int | None = 0) -> DataInfo:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tryon.data.ingest import check_fields, decode_columns, in_split, local_batches
+from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
+from tryon.data.curate.splits import SplitConfig, read_split, split_data
+from tryon.data.ingest import check_fields, decode_columns, in_split, local_batches, ray_dataset, sides_of
+from tryon.data.job import run_job
 from tryon.data.shards import read_manifest
+from tryon.data.sources.base import open_source
 from tryon.errors import DataError
 
 IDS = [f"sample-{i}" for i in range(2000)]
@@ -64,7 +70,8 @@ def test_blocks_are_decoded_to_stacks_of_one_size(small_data: str) -> None:
 
     table = pq.read_table(f"{small_data}/shard-00001.parquet", columns=list(COLUMNS)).to_pydict()
     kept = [row_id for row_id in table["id"] if in_split(row_id, "train", 0.3)]
-    out = decode_columns(table, (64, 48), "train", 0.3)
+    table["path"] = ["shard-00001.parquet"] * len(table["id"])
+    out = decode_columns(table, (64, 48), "train", sides_of(small_data, 0.3))
     assert list(out["id"]) == kept
     assert out["person"].shape == (len(kept), 64, 48, 3)
     assert out["parse"].shape == (len(kept), 64, 48)
@@ -76,10 +83,72 @@ def test_blocks_are_decoded_to_stacks_of_one_size(small_data: str) -> None:
 def test_missing_fields_and_empty_data_sets_are_named(small_data: str) -> None:
     manifest = read_manifest(small_data)
     check_fields(small_data, manifest, COLUMNS)
-    with pytest.raises(DataError, match=r"lacks dense, tryon.*tryon data annotate") as caught:
-        check_fields(small_data, manifest, ("id", "dense", "tryon"))
+    with pytest.raises(DataError, match=r"lacks result, tryon.*tryon data annotate") as caught:
+        check_fields(small_data, manifest, ("id", "result", "tryon"))
     assert caught.value.code == "data-fields"
     empty = manifest.model_copy(update={"rows": 0, "quarantined": 9})
     with pytest.raises(DataError, match=r"no rows \(9 quarantined\)") as caught:
         check_fields(small_data, empty, COLUMNS)
     assert caught.value.code == "data-empty"
+
+
+def test_what_was_made_from_a_sample_is_on_its_side() -> None:
+    for row_id in IDS[:200]:
+        assert (
+            in_split(f"{row_id}#a3", "val", 0.3)
+            == in_split(row_id, "val", 0.3)
+            == in_split(f"{row_id}#a1#g2", "val", 0.3)
+        )
+
+
+def test_a_row_s_own_split_wins_over_the_hash(small_data: str) -> None:
+    columns = {"id": ["a", "b", "c", "d"], "split": ["train", "val", "test", None], "pose": [1, 2, 3, 4]}
+    sides = sides_of(small_data, 0.0)
+    assert sides.rows(0, columns, "train") == [0, 3]
+    assert sides.rows(0, columns, "val") == [1]
+    assert sides.rows(0, {**columns, "pose": [None, 2, 3, None]}, "train") == []
+
+
+@pytest.fixture
+def split_copy(small_data: str, tmp_path: Path) -> str:
+    """The small data set with hashes, split by `tryon data split`'s function."""
+    config = AnnotateConfig(layers=(*TRAINING_LAYERS, "person_hash", "garment_hash"))
+    out = str(tmp_path / "data")
+    run_job(annotate_job(open_source(small_data), config, small_data), out, num_actors=0)
+    split_data(out, SplitConfig(val_fraction=0.4, seed=1), num_actors=0)
+    return out
+
+
+@pytest.mark.ray
+def test_training_reads_the_split_that_was_made(split_copy: str, ray_local: None) -> None:
+    manifest = read_manifest(split_copy)
+    check_fields(split_copy, manifest, COLUMNS)
+    told = {
+        key: side for shard in range(manifest.num_shards) for key, side in (read_split(split_copy, shard) or {}).items()
+    }
+    val = {row_id for row_id, side in told.items() if side == "val"}
+    assert 0 < len(val) < manifest.rows
+    assert {row_id for ids in epoch(split_copy, "val", None) for row_id in ids} == val
+    dataset = ray_dataset(split_copy, manifest, ("id", "parse"), (64, 48), "val", 0.0)
+    assert {row["id"] for row in dataset.iter_rows()} == val
+
+
+def test_a_split_of_older_shards_is_refused(split_copy: str, small_data: str) -> None:
+    config = AnnotateConfig(layers=(*TRAINING_LAYERS, "person_hash", "garment_hash", "person_digest"))
+    run_job(annotate_job(open_source(small_data), config, small_data), split_copy, num_actors=0)
+    with pytest.raises(DataError, match="tryon data split"):
+        sides_of(split_copy, 0.1)
+
+
+def test_a_data_set_that_is_all_for_testing_is_refused(split_copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tryon.data.ingest.read_split_manifest", lambda uri: None)
+    monkeypatch.setattr("tryon.data.ingest.read_shard", lambda uri, columns: {"split": ["test", "val"]})
+    manifest = read_manifest(split_copy)
+    with pytest.raises(DataError, match=r"no row of data set .* is for training"):
+        check_fields(split_copy, manifest.model_copy(update={"fields": (*manifest.fields, "split")}), COLUMNS)
+
+
+def test_a_column_that_no_row_has_is_named(small_data: str) -> None:
+    manifest = read_manifest(small_data).model_copy(update={"nulls": {"garment": 40}})
+    with pytest.raises(DataError, match=r"no row .* has garment: it holds 40 person photos and 0 garment photos"):
+        check_fields(small_data, manifest, ("id", "garment"))

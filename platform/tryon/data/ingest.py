@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tryon import storage
 from tryon.codec import decode_batch
-from tryon.data.shards import Manifest, read_shard, resize_row, shard_uris
+from tryon.data.curate.splits import check_split, read_split, read_split_manifest
+from tryon.data.derived import base_id
+from tryon.data.shards import Manifest, read_shard, resize_row, shard_number, shard_uris
 from tryon.errors import DataError
-from tryon.sample import Batch, num_rows
+from tryon.sample import Batch
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -22,11 +26,64 @@ MATERIALIZE_BYTES = 4_000_000_000  # decoded sets up to this size are kept in th
 
 
 def in_split(row_id: str, split: Split, val_fraction: float) -> bool:
-    """Which side of the split an id is on; the same on every machine and in every run."""
+    """Which side of the split an id is on, where nothing else says so; the same on every machine and in every run.
+
+    What was made from a sample (its variants) is on the sample's side.
+    """
     # Not a CRC: on ids that count upwards its share strays (0.446 held out where 0.5 was asked, over 2,000).
-    digest = hashlib.sha256(row_id.encode()).digest()
+    digest = hashlib.sha256(base_id(row_id).encode()).digest()
     held_out = int.from_bytes(digest[:8], "big") / 2**64 < val_fraction
     return held_out == (split == "val")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Decides which rows of a data set are on the side that is asked for.
+
+    `tryon data split` decides where it was run; else the `split` a row brings; else a hash of the id.
+
+    Attributes:
+        uri: of the data set.
+        val_fraction: share of ids held out where the hash decides.
+        is_split: `tryon data split` was run.
+    """
+
+    uri: str
+    val_fraction: float
+    is_split: bool
+
+    def rows(self, shard: int, columns: Mapping[str, Sequence[Any]], split: Split) -> list[int]:
+        """Places of the rows of a shard, whole or in part, that are on a side and lack no column but `split`."""
+        ids = [str(row_id) for row_id in columns["id"]]
+        told: Mapping[str, Any] = dict(zip(ids, columns["split"], strict=True)) if "split" in columns else {}
+        if self.is_split:
+            told = _read_split(self.uri, shard)
+        needed = [column for name, column in columns.items() if name != "split"]
+        return [
+            i
+            for i, row_id in enumerate(ids)
+            if self._is_on(row_id, told.get(row_id), split) and all(column[i] is not None for column in needed)
+        ]
+
+    def _is_on(self, row_id: str, told: str | None, split: Split) -> bool:
+        return told == split if told is not None else in_split(row_id, split, self.val_fraction)
+
+
+@lru_cache(maxsize=4)
+def _read_split(uri: str, shard: int) -> Mapping[str, str]:
+    return read_split(uri, shard) or {}
+
+
+def sides_of(uri: str, val_fraction: float) -> Sides:
+    """How the rows of a data set fall on sides.
+
+    Raises:
+        DataError: it was split, but has changed since.
+    """
+    is_split = read_split_manifest(uri) is not None
+    if is_split:
+        check_split(uri)
+    return Sides(storage.absolute(uri), val_fraction, is_split)
 
 
 def check_fields(uri: str, manifest: Manifest, reads: Sequence[str]) -> None:
@@ -45,6 +102,21 @@ def check_fields(uri: str, manifest: Manifest, reads: Sequence[str]) -> None:
     if empty:
         text = f"no row of data set {uri!r} has {', '.join(empty)}: it holds {_what_it_holds(manifest)}"
         raise DataError(text, code="data-fields", field="--data")
+    _check_sides(uri, manifest)
+
+
+def _check_sides(uri: str, manifest: Manifest) -> None:
+    made = read_split_manifest(uri)
+    if made is not None:
+        some = made.sides["train"].rows > 0
+    elif "split" in manifest.fields:
+        shards = (read_shard(path, ("split",))["split"] for path in shard_uris(uri, manifest))
+        some = any(told in (None, "train") for column in shards for told in column)
+    else:
+        some = True
+    if not some:
+        text = f"no row of data set {uri!r} is for training: all are val or test; `tryon data split {uri}"
+        raise DataError(f"{text} --set keep=false` deals them anew", code="data-empty", field="--data")
 
 
 def _what_it_holds(manifest: Manifest) -> str:
@@ -52,19 +124,28 @@ def _what_it_holds(manifest: Manifest) -> str:
     return " and ".join(f"{manifest.rows - manifest.nulls.get(name, 0)} {name} photos" for name in filled)
 
 
-def decode_columns(
-    columns: Mapping[str, Any], size: tuple[int, int], split: Split, val_fraction: float
-) -> dict[str, Any]:
-    """Encoded columns of a block to stacked arrays of one split at one size; rows that lack a column are left out."""
-    ids = [str(row_id) for row_id in columns["id"]]
-    names = tuple(columns)
-    keep = [
-        i
-        for i, row_id in enumerate(ids)
-        if in_split(row_id, split, val_fraction) and all(columns[name][i] is not None for name in names)
-    ]
-    batch = decode_batch({name: [columns[name][i] for i in keep] for name in names}, names)
-    return stack_rows(batch, size)
+def decode_columns(columns: Mapping[str, Any], size: tuple[int, int], split: Split, sides: Sides) -> dict[str, Any]:
+    """Encoded columns of a block to stacked arrays of one split at one size.
+
+    Args:
+        columns: of one or more shards, with the `path` of each row's shard.
+        size: (height, width) px to bring every layer to.
+        split: rows of the other side are left out, as are those that lack a column.
+        sides: says which side a row is on.
+    """
+    paths = [str(path) for path in columns["path"]]
+    encoded = {name: column for name, column in columns.items() if name != "path"}
+    starts = [i for i, path in enumerate(paths) if i == 0 or path != paths[i - 1]]
+    keep: list[int] = []
+    for start, end in zip(starts, [*starts[1:], len(paths)], strict=True):
+        rows = {name: column[start:end] for name, column in encoded.items()}
+        keep += [start + i for i in sides.rows(shard_number(paths[start]), rows, split)]
+    names = tuple(name for name in encoded if name != "split")
+    return stack_rows(decode_batch({name: [encoded[name][i] for i in keep] for name in names}, names), size)
+
+
+def _read_columns(manifest: Manifest, columns: Sequence[str]) -> list[str]:
+    return [*columns, *(("split",) if "split" in manifest.fields else ())]
 
 
 def stack_rows(batch: Batch, size: tuple[int, int]) -> dict[str, Any]:
@@ -98,9 +179,14 @@ def ray_dataset(
     shuffle = FileShuffleConfig(seed=0) if split == "train" else None
     # Without the override small files are merged into one block and read by one task.
     dataset = ray.data.read_parquet(
-        paths, filesystem=filesystem, columns=list(columns), override_num_blocks=min(len(paths), 256), shuffle=shuffle
+        paths,
+        filesystem=filesystem,
+        columns=_read_columns(manifest, columns),
+        include_paths=True,
+        override_num_blocks=min(len(paths), 256),
+        shuffle=shuffle,
     ).map_batches(
-        decode_columns, batch_size=None, fn_kwargs={"size": size, "split": split, "val_fraction": val_fraction}
+        decode_columns, batch_size=None, fn_kwargs={"size": size, "split": split, "sides": sides_of(uri, val_fraction)}
     )
     bytes_a_row = size[0] * size[1] * 24
     return dataset.materialize() if manifest.rows * bytes_a_row <= MATERIALIZE_BYTES else dataset
@@ -122,9 +208,10 @@ def local_batches(
     if seed is not None:
         rng.shuffle(order)
     rest: list[dict[str, Any]] = []
-    uris = shard_uris(uri, manifest)
+    uris, sides = shard_uris(uri, manifest), sides_of(uri, val_fraction)
     for shard in order:
-        rows = _rows(read_shard(uris[shard], columns), size, split, val_fraction)
+        batch = read_shard(uris[shard], _read_columns(manifest, columns))
+        rows = _rows(batch, sides.rows(int(shard), batch, split), size)
         if seed is not None:
             rng.shuffle(rows)  # type: ignore[arg-type]
         rest.extend(rows)
@@ -135,14 +222,9 @@ def local_batches(
         yield _join(rest)
 
 
-def _rows(batch: Batch, size: tuple[int, int], split: Split, val_fraction: float) -> list[dict[str, Any]]:
-    if num_rows(batch) == 0:
-        return []
-    rows: Iterable[dict[str, Any]] = (
-        dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)
-    )
-    whole = (row for row in rows if all(value is not None for value in row.values()))
-    return [resize_row(row, size) for row in whole if in_split(row["id"], split, val_fraction)]
+def _rows(batch: Batch, keep: Sequence[int], size: tuple[int, int]) -> list[dict[str, Any]]:
+    names = [name for name in batch if name != "split"]
+    return [resize_row({name: batch[name][i] for name in names}, size) for i in keep]
 
 
 def _join(rows: Sequence[dict[str, Any]]) -> Batch:

@@ -70,6 +70,11 @@ def quarantine_uri(uri: str, shard: int) -> str:
     return storage.join(uri, QUARANTINE, f"shard-{shard:05d}.parquet")
 
 
+def shard_number(uri: str) -> int:
+    """Number of the shard that a file holds, by its name."""
+    return int(uri.rsplit("/", 1)[-1].removeprefix("shard-").removesuffix(".parquet"))
+
+
 class ContentHash:
     """A hash over shards that does not ask for their order: the sum of each one's sha256 with its number, mod 2^256."""
 
