@@ -206,6 +206,16 @@ def test_on_s3(tmp_path: Path) -> None:
         assert read_all(uri) == read_all(local)
 
 
+def test_a_manifest_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
+    uri = write_rows(tmp_path / "data", random_rows(11, 20, 10, 10))
+    made = split_data(uri)
+    for folder in ("_links", "_splits"):
+        (tmp_path / "data" / folder / "_manifest.json").write_text('{"version": 0')
+    with pytest.raises(DataError, match="is not split"):
+        check_split(uri)
+    assert split_data(uri) == made
+
+
 def test_shards_are_numbered_past_five_digits(tmp_path: Path) -> None:
     folder = tmp_path / "_splits"
     for name in ("shard-00000", "shard-99999", "shard-100000", "shard-100001", "_work/labels"):

@@ -25,6 +25,7 @@ from tryon.data.curate.steps import (
     check_fresh,
     drop_work,
     finish,
+    read_made,
     read_table,
     run_key,
     run_step,
@@ -129,10 +130,9 @@ def find_duplicates(
 
 
 def _finished(uri: str, manifest: Manifest, config: DuplicateConfig) -> LinksManifest | None:
-    path = storage.join(uri, LINKS, MANIFEST)
-    if not storage.exists(path):
+    made = read_made(storage.join(uri, LINKS), LinksManifest)
+    if made is None:
         return None
-    made = LinksManifest.model_validate_json(storage.read_bytes(path))
     same = (made.version, made.data_sha256, made.config) == (VERSION, manifest.sha256, config)
     return made if same else None
 
@@ -144,10 +144,9 @@ def read_links(uri: str) -> Iterator[Link]:
         DataError: none were made, or the data set has changed since.
     """
     uri = storage.absolute(uri)
-    path = storage.join(uri, LINKS, MANIFEST)
-    if not storage.exists(path):
+    made = read_made(storage.join(uri, LINKS), LinksManifest)
+    if made is None:
         raise DataError(f"{uri!r} has no links; `tryon data split {uri}` finds them", code="data-fields")
-    made = LinksManifest.model_validate_json(storage.read_bytes(path))
     check_fresh(uri, "links", made.data_sha256, read_manifest(uri))
     for part in range(made.num_parts):
         for row in read_table(links_uri(uri, part)).to_pylist():

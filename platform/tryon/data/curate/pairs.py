@@ -26,6 +26,7 @@ from tryon.data.curate.steps import (
     check_fresh,
     drop_work,
     finish,
+    read_made,
     read_table,
     run_key,
     run_step,
@@ -106,8 +107,7 @@ def pair_data(
 
 def read_pair_manifest(uri: str) -> PairManifest | None:
     """What a data set's pairs say of themselves, or None where there are none. They may be of older shards."""
-    path = storage.join(storage.absolute(uri), FOLDER, MANIFEST)
-    return PairManifest.model_validate_json(storage.read_bytes(path)) if storage.exists(path) else None
+    return read_made(storage.join(storage.absolute(uri), FOLDER), PairManifest)
 
 
 def read_pairs(uri: str, split: str, setting: Setting) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ from tryon.data.curate.steps import (
     drop_work,
     finish,
     read_columns,
+    read_made,
     read_table,
     run_key,
     run_step,
@@ -236,8 +237,7 @@ def _counted(side: str, duplicate: bool, category: str | None, person: str | Non
 
 def read_split_manifest(uri: str) -> SplitManifest | None:
     """What a data set's splits say of themselves, or None where there are none. They may be of older shards."""
-    path = storage.join(storage.absolute(uri), FOLDER, MANIFEST)
-    return SplitManifest.model_validate_json(storage.read_bytes(path)) if storage.exists(path) else None
+    return read_made(storage.join(storage.absolute(uri), FOLDER), SplitManifest)
 
 
 def check_split(uri: str) -> SplitManifest:

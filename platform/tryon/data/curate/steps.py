@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from tryon import storage
 from tryon.config import Config
@@ -17,6 +19,7 @@ from tryon.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+C = TypeVar("C", bound=Config)
 OnStep = Callable[[str, int, int], None]  # the step's name, tasks done, tasks in all
 
 GROUPS = 64  # tasks a data set is cut into at least, if it has the shards
@@ -136,6 +139,15 @@ def finish(folder: str, made: Config, num_files: int) -> None:
             storage.delete(path)
     storage.write_bytes(storage.join(folder, MANIFEST), made.model_dump_json(indent=2).encode())
     drop_work(folder)
+
+
+def read_made(folder: str, model: type[C]) -> C | None:
+    """The manifest of a step; None where there is none, or where another release or a fault has written it."""
+    path = storage.join(folder, MANIFEST)
+    try:
+        return model.model_validate_json(storage.read_bytes(path)) if storage.exists(path) else None
+    except ValidationError:
+        return None
 
 
 def work_folder(folder: str) -> str:
