@@ -17,6 +17,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from tryon.codec import decode_value, encode_value
 from tryon.data.simulator import SimulatorConfig, render, sample_specs, simulate, warp_by_flow
 from tryon.data.simulator.garment import TEXTURES
+from tryon.data.simulator.photo import take_photo
+from tryon.data.simulator.top_cloth import TopPattern
 from tryon.data.simulator.tops import NECKLINES, SLEEVES
 from tryon.errors import ConfigError
 from tryon.sample import CATEGORIES, FIELDS, Joint, Kind, Label
@@ -235,3 +237,16 @@ def test_rows_survive_a_shard(rows: list[dict[str, Any]]) -> None:
             np.testing.assert_allclose(back, value, atol=1 / 128 + 1e-6)
         else:
             np.testing.assert_array_equal(back, value)
+
+
+@pytest.mark.parametrize("motif", range(6))
+@pytest.mark.parametrize("texture", [name for name in TEXTURES if name != "plain"])
+def test_textures_cover_trunk_and_sleeves(texture: Any, motif: int) -> None:
+    garment = dataclasses.replace(sample_specs(4, 0, TOPS)[1], texture=texture, motif=motif, color=(0.9, 0.9, 0.9))
+    garment = dataclasses.replace(garment, accent=(0.1, 0.1, 0.5), accent2=(0.5, 0.1, 0.1), word="WARP", opening=0.0)
+    photo = take_photo(TopPattern(garment), 128, 96).image.astype(float)
+    middle = photo[40:100, 34:62]
+    assert middle.std(axis=(0, 1)).max() > 8
+    if texture == "checked":
+        assert middle.mean(axis=0).std() > 3
+        assert middle.mean(axis=1).std() > 3

@@ -178,6 +178,7 @@ def mix(a: Float | Color, b: Float | Color, t: Float) -> Float:
         return f32(first + (second - first) * rgb3(t))
     # Most blends touch a small part of the picture (a seam, a lip): work on that part alone.
     shape = np.broadcast_shapes(first.shape, second.shape, (*t.shape, 1))
+    t = np.broadcast_to(t, shape[:2])
     out = np.array(np.broadcast_to(first, shape), dtype=np.float32)
     rows, cols = support(t)
     weight = rgb3(t[rows, cols])
@@ -189,6 +190,7 @@ def mix(a: Float | Color, b: Float | Color, t: Float) -> Float:
 
 def paint_into(rgb: Float, color: Float, alpha: Float) -> None:
     """Blends a colour, (3,), or a colour image, (H, W, 3), into an image of the same size, in place."""
+    alpha = np.broadcast_to(alpha, rgb.shape[:2])
     rows, cols = support(alpha)
     part = rgb[rows, cols]
     over = color if color.ndim == 1 else color[rows, cols]
