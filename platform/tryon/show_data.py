@@ -261,12 +261,16 @@ def crawl_shown(config: CrawlConfig, out: str) -> CrawlReport:
 
 def split_shown(data: str, config: SplitConfig, *, num_actors: int | None = None) -> SplitManifest:
     """Splits and pairs a data set, and prints what lies on each side."""
+    from tryon.data.curate.pair_steps import PairConfig
     from tryon.data.curate.pairs import pair_data
     from tryon.data.curate.splits import split_data
+    from tryon.data.curate.steps import actors_for
+    from tryon.data.shards import read_manifest
 
+    num_actors = actors_for(num_actors, read_manifest(data))
     with _progress("split", num_actors) as show:
         made = split_data(data, config, num_actors=num_actors, on_step=show)
-        pairs = pair_data(data, num_actors=num_actors, on_step=show)
+        pairs = pair_data(data, PairConfig(seed=config.seed), num_actors=num_actors, on_step=show)
     table = _table(
         "split", "rows", "duplicates", "paired", "unpaired", right=("rows", "duplicates", "paired", "unpaired")
     )

@@ -189,7 +189,7 @@ def test_viton_hd_layers_are_read_where_they_are(split: Path, drawn: Row) -> Non
     assert np.array_equal(full["parse"], LIP_TO_ATR[lip])
     assert np.allclose(full["pose"], drawn["pose"], atol=1e-3)
     assert (full["garment_mask"] != drawn["garment_mask"]).mean() < 0.01
-    assert np.abs(full["agnostic"].astype(int) - drawn["person"] // 2).mean() < 3
+    assert "agnostic" not in full, "without its mask it is of no use"
     assert np.abs(full["densepose_image"].astype(int) - drawn["person"][:, ::-1]).mean() < 3
     assert "dense" not in full, "a drawing is no IUV map"
     assert (full["category"], full["split"], full["person_id"]) == ("upper", "test", "full")
@@ -232,7 +232,6 @@ BROKEN: dict[str, tuple[str, bytes, str, str]] = {
     "dense-size": (
         "image-densepose/full.jpg", encode_jpeg(np.zeros((9, 9, 3), np.uint8)), "layer-size", "image-densepose is 9x9",
     ),
-    "agnostic-noise": ("agnostic-v3.2/full.jpg", b"\xff\xd8\xff", "layer-corrupt", "agnostic-v3.2 is damaged"),
     "pose-json": ("openpose_json/full_keypoints.json", b"{", "layer-corrupt", "openpose_json is no JSON"),
     "pose-list": ("openpose_json/full_keypoints.json", b"[]", "layer-corrupt", "an object is needed"),
     "pose-none": ("openpose_json/full_keypoints.json", b"{}", "layer-corrupt", "no people[0]"),
@@ -371,7 +370,7 @@ def test_viton_hd_on_s3(bucket: str, drawn: Row, split: Path) -> None:
     rows = rows_of(source)
     assert faults_of(rows) == {"gone": "uri-missing"}
     local = by_id(VitonHdSource(str(split)))["full"]
-    for name in ("person_file", "parse", "lip_parse", "pose", "garment_mask", "agnostic", "densepose_image"):
+    for name in ("person_file", "parse", "lip_parse", "pose", "garment_mask", "densepose_image"):
         assert np.array_equal(rows[0][name], local[name]), name
 
 
@@ -398,7 +397,7 @@ def test_real_viton_hd_photos_are_read(shared: Path) -> None:
     parsed = {row_id for row_id, row in rows.items() if row.get("parse") is not None}
     assert parsed == {"00006_00", "00017_00", "00891_00", "03615_00", "07445_00"}
     row = rows["00006_00"]
-    assert row["parse"].shape == row["densepose_image"].shape[:2] == row["agnostic"].shape[:2] == (1024, 768)
+    assert row["parse"].shape == row["densepose_image"].shape[:2] == (1024, 768)
     assert (row["parse"] == Label.UPPER_CLOTHES).mean() > 0.05
 
 

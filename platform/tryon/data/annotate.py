@@ -22,7 +22,7 @@ ANNOTATION_STAGES = (
 )  # fmt: skip
 # What a data set is given beyond that, in the order the stages run.
 DATA_STAGES = (
-    "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "category",
+    "sort", "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "category",
     "dense", "agnostic", "quality", "fingerprint",
 )  # fmt: skip
 ORIGIN = (

@@ -27,7 +27,7 @@ def open_parquet(uri: str) -> Iterator[Any]:
 
     try:
         with storage.open_file(uri) as file:
-            yield pq.ParquetFile(file)
+            yield pq.ParquetFile(file, pre_buffer=True)
     except (pa.ArrowException, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{uri} is damaged: {reason}", code="shard-corrupt", field="--data") from error

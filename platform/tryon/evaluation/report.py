@@ -23,11 +23,11 @@ METHOD_TITLES = {"bundle": "this bundle", "agnostic": "grey agnostic person", "a
 
 def write_report(out: str, evaluation: Evaluation) -> None:
     """Writes ``report.html`` into the evaluation's folder from its figures and the pictures there."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
+    from jinja2 import Environment, PackageLoader
 
     from tryon.evaluation.run import METRICS
 
-    environment = Environment(loader=PackageLoader("tryon.evaluation"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("tryon.evaluation"), autoescape=True)
     html = environment.get_template("report.html.j2").render(
         evaluation=evaluation,
         metrics=METRICS,

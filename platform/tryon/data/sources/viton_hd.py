@@ -7,7 +7,7 @@
 | `image-parse-v3`, else `image-parse` | `00006_00.png` | `lip_parse` as it is, `parse` mapped to ATR's labels |
 | `openpose_json` | `00006_00_keypoints.json` | `pose` |
 | `image-densepose` | `00006_00.jpg` or `.png` | `densepose_image`, or `dense` where it is a true IUV map |
-| `agnostic-v3.2` | `00006_00.jpg` | `agnostic`; the layout has no agnostic mask |
+| `agnostic-v3.2` | `00006_00.jpg` | not read: without its mask, which the layout has not, no stage can use it |
 
 Any layer may be missing, for any sample; one that is damaged or of another size than its photo puts the sample into
 quarantine.
@@ -62,7 +62,7 @@ class VitonHdSource:
 
     fields: tuple[str, ...] = (
         "id", "category", "split", "person_id", "garment_id", "person_uri", "garment_uri", "person_file",
-        "garment_file", "garment_mask", "pose", "parse", "lip_parse", "dense", "densepose_image", "agnostic",
+        "garment_file", "garment_mask", "pose", "parse", "lip_parse", "dense", "densepose_image",
     )  # fmt: skip
     licence = "CC BY-NC 4.0 (VITON-HD)"
 
@@ -179,7 +179,6 @@ class VitonHdSource:
             **self._parse(split, stem_of(name), size),
             **self._dense(split, stem_of(name), size),
             "pose": self._pose(split, stem_of(name)),
-            "agnostic": self._agnostic(split, stem_of(name), size),
         }
 
     def _parse(self, split: str, stem: str, size: layers.Size) -> Row:
@@ -207,7 +206,3 @@ class VitonHdSource:
         except (KeyError, TypeError, IndexError) as error:
             text = "openpose_json has no people[0].pose_keypoints_2d"
             raise DataError(text, code="layer-corrupt") from error
-
-    def _agnostic(self, split: str, stem: str, size: layers.Size) -> layers.UInt8 | None:
-        data = self._optional(split, f"agnostic-v3.2/{stem}.jpg", f"agnostic-v3.2/{stem}.png")
-        return None if data is None else layers.picture(data, "agnostic-v3.2", ("RGB",), size)
