@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import ROOT
 from tryon.config import parse_config
 from tryon.models.registry import build_network
-from tryon.training.config import TrainConfig
 from tryon.options import read_options
+from tryon.training.config import TrainConfig
 from tryon.training.recipes.registry import recipe_class
 
 CONFIGS = sorted((ROOT / "jobs").glob("train_*.yaml"))

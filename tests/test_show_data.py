@@ -10,7 +10,7 @@ import pytest
 from tests.data.assets import clean_rows, write_clean, write_rows
 from tests.s3 import s3_bucket
 from tryon import storage
-from tryon.data.info import info
+from tryon.data.look.info import info
 from tryon.show_data import diff_shown, export_shown, info_shown, report_shown, validate_shown
 
 Out = pytest.CaptureFixture[str]

@@ -240,7 +240,7 @@ def data_triplets(
     Example: tryon data triplets data/train --out data/triplets --bundle bundles/mine
     """
     from tryon.config import parse_config
-    from tryon.data.triplets import TripletsConfig, triplets_job
+    from tryon.data.triplets.job import TripletsConfig, triplets_job
     from tryon.options import read_options
     from tryon.show import run_job_shown
 

@@ -35,7 +35,7 @@ def data_validate(
     Example: tryon data validate data/people --set min_covered=0.98
     """
     from tryon.config import parse_config
-    from tryon.data.checks import ValidateConfig
+    from tryon.data.look.checks import ValidateConfig
     from tryon.options import read_options
     from tryon.show_data import validate_shown
 
@@ -55,7 +55,7 @@ def data_report(
 
     Example: tryon data report data/people --out out/people.html
     """
-    from tryon.data.report import ReportConfig
+    from tryon.data.look.report import ReportConfig
     from tryon.show_data import report_shown
 
     report_shown(data, out, ReportConfig(num_samples=samples), num_actors=actors)
@@ -114,6 +114,6 @@ def data_sheet(
 
     Example: tryon data sheet data/people --out out/people.jpg
     """
-    from tryon.data.sheet import write_sheet
+    from tryon.data.look.sheet import write_sheet
 
     typer.echo(f"{out}: {write_sheet(data, out, num=num)} samples")

@@ -15,15 +15,15 @@ from tryon.config import Category, Config, parse_choice, parse_config
 from tryon.show import Bar, console, maybe_ray, run_job_shown
 
 if TYPE_CHECKING:
-    from tryon.data.checks import ValidateConfig
     from tryon.data.crawl.config import CrawlConfig, CrawlReport
     from tryon.data.curate.splits import SplitConfig, SplitManifest
-    from tryon.data.diff import DataDiff
     from tryon.data.export import ExportConfig, ExportResult
-    from tryon.data.info import DataInfo
-    from tryon.data.report import ReportConfig
+    from tryon.data.look.checks import ValidateConfig
+    from tryon.data.look.diff import DataDiff
+    from tryon.data.look.info import DataInfo
+    from tryon.data.look.report import ReportConfig
+    from tryon.data.look.validate import ValidationResult
     from tryon.data.shards import Manifest
-    from tryon.data.validate import ValidationResult
 
 EXAMPLES = 3
 OnShard = Callable[[int, int], None]
@@ -75,7 +75,7 @@ def annotate_shown(
 
 def info_shown(data: str, *, as_json: bool = False, num_actors: int | None = 0) -> DataInfo:
     """Prints what a data set holds, as tables or as JSON."""
-    from tryon.data.info import info
+    from tryon.data.look.info import info
 
     with _progress("info", num_actors, quiet=as_json) as show:
         told = info(data, num_actors=num_actors, on_shard=_shards(show))
@@ -106,7 +106,7 @@ def validate_shown(
     data: str, config: ValidateConfig | None = None, *, as_json: bool = False, num_actors: int | None = None
 ) -> ValidationResult:
     """Prints a table of the checks with the first faults of each; the verb exits with 1 unless `ok`."""
-    from tryon.data.validate import validate
+    from tryon.data.look.validate import validate
 
     start = time.monotonic()
     with _progress("validate", num_actors, quiet=as_json) as show:
@@ -129,7 +129,7 @@ def validate_shown(
 
 def report_shown(data: str, out: str, config: ReportConfig | None = None, *, num_actors: int | None = None) -> DataInfo:
     """Writes the report and says where."""
-    from tryon.data.report import report
+    from tryon.data.look.report import report
 
     with _progress("report", num_actors) as show:
         told = report(data, out, config, num_actors=num_actors, on_shard=show)
@@ -163,7 +163,7 @@ def export_shown(
 
 def diff_shown(a: str, b: str, *, as_json: bool = False, num_actors: int | None = None) -> DataDiff:
     """Prints what differs; the verb exits with 1 unless `equal`."""
-    from tryon.data.diff import diff
+    from tryon.data.look.diff import diff
 
     with _progress("diff", num_actors, quiet=as_json) as show:
         found = diff(a, b, num_actors=num_actors, on_shard=show)

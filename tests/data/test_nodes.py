@@ -39,7 +39,18 @@ def test_two_nodes(photos: Path, tmp_path: Path) -> None:
     run_job(annotate_job(open_source(str(photos), "person"), AnnotateConfig(), str(photos)), str(alone), num_actors=0)
     # One actor fits on each node beside what is left to readers, so both take part.
     with ray_head(tmp_path / "head.log", num_cpus=2) as head, ray_worker(head, tmp_path / "worker.log", num_cpus=2):
-        command = [TRYON, "data", "annotate", str(photos), "--out", str(together), "--photos", "person", "--actors", "3"]
+        command = [
+            TRYON,
+            "data",
+            "annotate",
+            str(photos),
+            "--out",
+            str(together),
+            "--photos",
+            "person",
+            "--actors",
+            "3",
+        ]
         env = {**head.env, "RAY_ADDRESS": head.gcs}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=240)
     assert "101 rows in = " in done.stdout

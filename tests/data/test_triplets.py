@@ -12,11 +12,11 @@ import pytest
 
 from tryon.config import parse_config
 from tryon.data.derived import base_id
-from tryon.data.faults import FAULTS, FaultConfig, make_fault, shift, shift_field
 from tryon.data.job import run_job
 from tryon.data.shards import Manifest, read_manifest, read_shard, shard_uris
 from tryon.data.simulator import warp_by_flow
-from tryon.data.triplets import NEEDED, WORN, TripletsConfig, faulty, triplets_job, worn_region
+from tryon.data.triplets.faults import FAULTS, FaultConfig, make_fault, shift, shift_field
+from tryon.data.triplets.job import NEEDED, WORN, TripletsConfig, faulty, triplets_job, worn_region
 from tryon.errors import BundleError, ConfigError, DataError, SampleError
 from tryon.models.bundle import load_bundle
 from tryon.models.bundle import read_manifest as read_bundle

@@ -9,7 +9,7 @@ from typing import Any
 from tryon.codec import decode_value, encode_png
 from tryon.data.export.fit import fit_row
 from tryon.data.export.layout import JPEG_START, ExportConfig, Exported
-from tryon.data.info import image_size
+from tryon.data.look.info import image_size
 from tryon.sample import Row
 
 TOLD = ("id", "category", "split", "person_id", "garment_id", "quality")

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import numpy.typing as npt
 
-from tryon.data.anatomy import CHIN, face_height
+from tryon.data.look.anatomy import CHIN, face_height
 from tryon.sample import Joint, Label
 
 UInt8 = npt.NDArray[np.uint8]

@@ -13,7 +13,8 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
-from tryon.data.curate.pairs import pairs_uri, read_pair_manifest
+from tryon.data.curate.pair_steps import pairs_uri
+from tryon.data.curate.pairs import read_pair_manifest
 from tryon.data.curate.splits import check_split, read_split, read_split_manifest
 from tryon.data.curate.steps import check_fresh
 from tryon.data.export.folder import FolderLayout

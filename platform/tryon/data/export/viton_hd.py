@@ -33,8 +33,8 @@ from tryon.data.export.fit import fit_row
 from tryon.data.export.layout import JPEG_QUALITY, ExportConfig, Exported, mask_jpeg, photo_jpeg
 from tryon.data.export.lip import encode_lip, lip_of, parse_agnostic
 from tryon.data.export.openpose import draw_openpose, pose_json
-from tryon.data.info import image_size
-from tryon.data.overlays import draw_dense
+from tryon.data.look.info import image_size
+from tryon.data.look.overlays import draw_dense
 from tryon.sample import Joint, Label, Row
 
 UInt8 = npt.NDArray[np.uint8]

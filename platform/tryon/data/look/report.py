@@ -11,12 +11,12 @@ from pydantic import Field
 
 from tryon import storage
 from tryon.config import Config
-from tryon.data.charts import Bar, Histogram, bars, figure, histogram
-from tryon.data.info import DataInfo, info
+from tryon.data.look.charts import Bar, Histogram, bars, figure, histogram
+from tryon.data.look.info import DataInfo, info
+from tryon.data.look.samples import VIEWS, PictureWorker, Reason, Rejections, Shown, rejected_in, spread
+from tryon.data.look.tally import PPM, READS, Tally
 from tryon.data.rows import iter_decoded
-from tryon.data.samples import VIEWS, PictureWorker, Reason, Rejections, Shown, rejected_in, spread
 from tryon.data.shards import read_manifest, shard_uri
-from tryon.data.tally import PPM, READS, Tally
 from tryon.engines.dataset import ShardReport, run_shards
 from tryon.sample import PALETTE, Joint, Label
 
@@ -122,7 +122,7 @@ def _pictures(
 def _render(told: DataInfo, tally: Tally, reasons: list[Reason], shown: list[Shown]) -> str:
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(loader=PackageLoader("tryon.data"), autoescape=True)
+    environment = Environment(loader=PackageLoader("tryon.data.look"), autoescape=True)
     environment.filters |= {"figure": figure, "size": _size}
     rejected = max(1, sum(reason.count for reason in reasons))
     return environment.get_template("report.html.j2").render(

@@ -25,16 +25,16 @@ from tryon.data.derived import (
     with_kin,
     without_files,
 )
-from tryon.data.faults import FaultConfig, FaultName, make_fault, shift, shift_field
 from tryon.data.job import Job
 from tryon.data.shards import Parent
 from tryon.data.simulator.render import warp_by_flow
 from tryon.data.sources.base import error_row
+from tryon.data.triplets.faults import FaultConfig, FaultName, make_fault, shift, shift_field
 from tryon.errors import ConfigError, SampleError
 from tryon.sample import CATEGORIES, Label, Row
 
 if TYPE_CHECKING:
-    from tryon.data.renders import Renders
+    from tryon.data.triplets.renders import Renders
 
 UInt8 = npt.NDArray[np.uint8]
 NetworkMaker = Literal["bundle", "reconstruction"]
@@ -108,7 +108,7 @@ class _Draw:
 
 def open_renders(bundle: str) -> Renders:
     """A bundle's networks; PyTorch is imported only where there is a bundle."""
-    from tryon.data.renders import Renders
+    from tryon.data.triplets.renders import Renders
 
     return Renders(bundle)
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from tests.data.assets import clean_rows, write_clean, write_rows
 from tryon.codec import encode_jpeg
-from tryon.data.charts import BINS, Bar, bars, figure, histogram
-from tryon.data.report import ReportConfig, report
-from tryon.data.samples import EXAMPLES, spread
-from tryon.data.tally import PPM, Tally
+from tryon.data.look.charts import BINS, Bar, bars, figure, histogram
+from tryon.data.look.report import ReportConfig, report
+from tryon.data.look.samples import EXAMPLES, spread
+from tryon.data.look.tally import PPM, Tally
 from tryon.sample import Joint, Label, Row
 
 VOID = {"meta", "img", "br"}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.codec import encode_jpeg
-from tryon.data.overlays import draw_pose, outline, overlay_parse
+from tryon.data.look.overlays import draw_pose, outline, overlay_parse
 from tryon.data.shards import read_manifest, read_shard, shard_uris
 from tryon.images import resize
 from tryon.sample import Batch, num_rows

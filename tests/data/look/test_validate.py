@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.assets import SPOILED, Spoil, clean_rows, write_clean, write_rows
-from tryon.data.checks import CHECKS, SIZES, TEXT
 from tryon.data.curate.splits import split_data
+from tryon.data.look.checks import CHECKS, SIZES, TEXT
+from tryon.data.look.validate import FILE_CHECKS, CheckResult, ValidationResult, validate
 from tryon.data.shards import MANIFEST, quarantine_uri, shard_uri
-from tryon.data.validate import FILE_CHECKS, CheckResult, ValidationResult, validate
 from tryon.errors import DataError
 from tryon.sample import Joint, Label, Row
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
-from tryon.data.measure import LayerChange, compare, summed
+from tryon.data.look.measure import LayerChange, compare, summed
 from tryon.data.rows import iter_rows
 from tryon.data.shards import Manifest, read_manifest, shard_uri
 from tryon.engines.dataset import ShardReport, run_shards

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.assets import SIZE, clean_rows, write_clean, write_rows
 from tryon.data.curate.splits import SplitConfig, split_data
-from tryon.data.info import info
+from tryon.data.look.info import info
 from tryon.data.shards import shard_uri
 from tryon.errors import DataError, StorageError
 

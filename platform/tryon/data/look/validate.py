@@ -12,10 +12,10 @@ from pydantic import Field
 from tryon import storage
 from tryon.config import Config
 from tryon.data.buckets import Buckets
-from tryon.data.checks import CHECKS, MEANINGS, SIZES, TEXT, ValidateConfig
 from tryon.data.curate.splits import read_split_manifest
+from tryon.data.look.checks import CHECKS, MEANINGS, SIZES, TEXT, ValidateConfig
+from tryon.data.look.validate_shard import DECODES, ValidateWorker
 from tryon.data.shards import QUARANTINE, ContentHash, Manifest, read_manifest, shard_uri
-from tryon.data.validate_shard import DECODES, ValidateWorker
 from tryon.engines.dataset import ShardReport, run_shards
 
 EXAMPLES = 5

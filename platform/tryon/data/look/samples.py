@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.codec import decode_value, encode_jpeg
-from tryon.data.overlays import draw_dense, draw_pose, outline, overlay_parse
+from tryon.data.look.overlays import draw_dense, draw_pose, outline, overlay_parse
 from tryon.data.rows import iter_rows
 from tryon.data.shards import quarantine_uri, shard_uri
 from tryon.engines.dataset import ShardReport

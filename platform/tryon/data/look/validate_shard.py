@@ -8,9 +8,9 @@ from typing import Any
 
 from tryon import storage
 from tryon.codec import decode_value
-from tryon.data.checks import ValidateConfig, check_row
 from tryon.data.curate.splits import read_split, read_split_manifest
-from tryon.data.info import image_size
+from tryon.data.look.checks import ValidateConfig, check_row
+from tryon.data.look.info import image_size
 from tryon.data.rows import iter_rows, open_parquet
 from tryon.data.shards import Manifest, content_sha256, quarantine_uri, shard_report, shard_uri
 from tryon.engines.dataset import ShardReport

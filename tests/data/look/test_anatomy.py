@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tests.data.assets import clean_rows
-from tryon.data.anatomy import face_height, grown, has_label
-from tryon.data.overlays import draw_dense
+from tryon.data.look.anatomy import face_height, grown, has_label
+from tryon.data.look.overlays import draw_dense
 from tryon.sample import Joint, Label
 
 

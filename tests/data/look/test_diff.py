@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.data.assets import clean_rows, write_rows
-from tryon.data import diff as module
-from tryon.data.diff import diff
-from tryon.data.measure import mean_iou
+from tryon.data.look import diff as module
+from tryon.data.look.diff import diff
+from tryon.data.look.measure import mean_iou
 from tryon.errors import DataError
 from tryon.sample import Label
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tryon.config import Config
-from tryon.data.anatomy import CHIN, GARMENT_LABELS, face_height, grown, has_label
+from tryon.data.look.anatomy import CHIN, GARMENT_LABELS, face_height, grown, has_label
 from tryon.sample import CATEGORIES, FIELDS, GREY, NUM_LABELS, Joint, Kind, Label, Row
 from tryon.stages.fingerprint import DIGEST_DIGITS, HASH_BITS
 
