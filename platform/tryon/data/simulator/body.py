@@ -171,7 +171,9 @@ def arm_frame(figure: FigureSpec, grid: Grid, side: int, tip: float, under: floa
     lower = smoothstep(-0.14, 0.14, f32(along))
     t = f32(t1 + (t2 + np.float32(UPPER_ARM) - t1) * lower)
     seam = seam_distance(figure, grid, side, tip, under)
-    return ArmFrame(t, f32(d1 + (d2 - d1) * lower), lower, seam, np.maximum(seam, t - np.float32(ARMPIT_T)))
+    # From the armpit the arm's inner edge comes down slanted, as the crease between arm and chest does.
+    free = np.maximum(seam, t - np.float32(ARMPIT_T) + np.float32(1.25) * np.minimum(seam, 0.0))
+    return ArmFrame(t, f32(d1 + (d2 - d1) * lower), lower, seam, f32(free))
 
 
 def arm_radius(figure: FigureSpec, t: Float) -> Float:

@@ -120,7 +120,8 @@ class Drape:
         """Radius of the worn sleeve at lengths along the arm, heads."""
         own = self.pattern.sleeve_half_width(t) * np.float32(0.76 * (0.5 + 0.5 * self.stretch))
         own = own * (0.5 + 0.5 * smoothstep(-0.2, 0.5, t))  # the cap sits on the shoulder
-        return smooth_max(f32(arm_radius(self.figure, t) + self.ease), f32(own), 0.04)
+        ease = np.float32(self.ease) * (0.3 + 0.7 * smoothstep(0.0, 0.7, t))  # it hangs from the shoulder
+        return smooth_max(f32(arm_radius(self.figure, t) + ease), f32(own), 0.04)
 
     def panels(self, grid: Grid, light: Light) -> list[Panel]:
         """The worn panels: the trunk, then the person's left and right sleeve if there are any."""

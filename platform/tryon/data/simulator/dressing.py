@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tryon.data.simulator.accessories import bag_layers, belt_layer, hat_layer, scarf_layers, sunglasses_layer
+from tryon.data.simulator.anatomy import ARMPIT_Y
 from tryon.data.simulator.dense import Piece
 from tryon.data.simulator.drape import Drape, Panel
 from tryon.data.simulator.figure import FigureSpec
-from tryon.data.simulator.geometry import Grid, coverage, rgb3
+from tryon.data.simulator.geometry import Grid, coverage, f32, rgb3
 from tryon.data.simulator.head import face_layer, hair_back_layer, hair_front_layers, head_piece
 from tryon.data.simulator.layers import Layer, Light
 from tryon.data.simulator.legs import leg_layers
@@ -68,6 +69,16 @@ class _Wearer:
         items = {panel.side: self._item(panel, pattern) for panel in panels}
         return _Worn(items.pop(0), items, drape)
 
+    def inside_jacket(self, item: Item) -> Item:
+        """A top's trunk without the shoulders' tips, which would peep out at the jacket's armholes."""
+        rows, cols = item.window
+        x, y = self.grid.x[:, cols] - np.float32(self.figure.centre(1.6)), self.grid.y[rows]
+        tip = np.abs(x) - np.float32(0.70 * self.figure.shoulder) - 2.0 * np.maximum(y - np.float32(ARMPIT_Y), 0.0)
+        kept = 1.0 - coverage(f32(tip), self.grid.px)
+        if isinstance(item, Panel):
+            return replace(item, seen=(item.alpha if item.seen is None else item.seen) * kept)
+        return replace(item, alpha=item.alpha * kept)
+
     def _item(self, panel: Panel, pattern: TopPattern | LowerPattern) -> Item:
         if pattern is self.target:
             return panel
@@ -98,7 +109,10 @@ def dress_up(figure: FigureSpec, target: TopPattern | LowerPattern, grid: Grid, 
     is_top = isinstance(target, TopPattern) and target is not jacket_pattern
     top_pattern = target if isinstance(target, TopPattern) and is_top else TopPattern(outfit.top)
     top = wearer.wear(top_pattern)
-    jacket = wearer.wear(jacket_pattern, top.drape) if jacket_pattern else None
+    jacket = None
+    if jacket_pattern:
+        jacket = wearer.wear(jacket_pattern, top.drape)
+        top = replace(top, trunk=wearer.inside_jacket(top.trunk))
     lower_pattern = target if isinstance(target, LowerPattern) else LowerPattern(outfit.lower)
     lower = None if dress else wearer.wear(lower_pattern)
     return _stack(wearer, top, top_pattern, lower, jacket)

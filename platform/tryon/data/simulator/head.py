@@ -235,7 +235,7 @@ def _lock(figure: FigureSpec, grid: Grid, light: Light, side: int, end: float) -
     y = window.y
     middle = 0.345 + 0.14 * smoothstep(0.8, 1.6, y) + 0.025 * np.sin(y * 4.5)
     u = f32((window.x - cx) * side - middle)
-    half = 0.03 + 0.125 * smoothstep(0.45, 1.2, y) - 0.13 * smoothstep(end - 0.7, end, y)
+    half = 0.03 * smoothstep(0.55, 0.8, y) + 0.125 * smoothstep(0.5, 1.2, y) - 0.13 * smoothstep(end - 0.7, end, y)
     field = f32(np.minimum(half - np.abs(u), np.minimum(end - y, y - 0.5)))
     shape = f32(0.16 * np.sqrt(np.clip(1 - (u / 0.17) ** 2, 0.02, 1)))
     tone = shade(shape, window.px, light) * _strands(figure, u, f32(y + 0 * u)) * (1.0 + 0.10 * np.sin(y * 4.5 + 1))

@@ -109,7 +109,7 @@ def sample_jacket(rng: np.random.Generator) -> TopSpec:
     waist = chest * float(rng.uniform(0.90, 0.97))
     return TopSpec(
         **cloth,
-        **_sleeve(rng, "long", 0.35),
+        **_sleeve(rng, "long", 0.325),
         category="upper",
         style=style,
         opening=float(rng.uniform(0.26, 0.46)),
@@ -118,7 +118,7 @@ def sample_jacket(rng: np.random.Generator) -> TopSpec:
         hem="straight",
         neck_width=0.36,
         neck_depth=0.85 if style == "blazer" else 0.50,
-        tip=0.92,
+        tip=0.87,
         chest=chest,
         waist=waist,
         hip=waist,
