@@ -34,18 +34,27 @@ def data_synth(
     num: Annotated[int, typer.Option(help="Samples.")],
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in px.")] = "256x192",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    categories: Annotated[
+        str, typer.Option(help="Of the garments that are tried on, with commas between.")
+    ] = "upper,lower,dress",
+    config: ConfigOption = None,
+    set_: SetOption = None,
     actors: ActorsOption = None,
 ) -> None:
-    """Draw try-on samples with the simulator: photos and the truth (flow, parse, pose, masks).
+    """Draw try-on samples with the simulator: photos and the truth (flow, parse, pose, dense map, masks).
+
+    Its knobs are options too: --set jackets=0.5 --set busy=1. `tryon data gallery` shows what it draws.
 
     Example: tryon data synth --out data/sim --num 1000 --size 256x192 --seed 1
     """
     from tryon.config import parse_config, parse_size
     from tryon.data.synth import SynthConfig, synth_job
+    from tryon.options import read_options
     from tryon.show import run_job_shown
 
-    config = parse_config(SynthConfig, {"num": num, "size": parse_size(size), "seed": seed}, "synth")
-    run_job_shown(synth_job(config), out, "simulate", actors)
+    simulator = {"categories": categories.split(","), **read_options(config, set_ or [])}
+    told = {"num": num, "size": parse_size(size), "seed": seed, "simulator": simulator}
+    run_job_shown(synth_job(parse_config(SynthConfig, told, "synth")), out, "simulate", actors)
 
 
 @data_app.command("annotate")

@@ -117,3 +117,20 @@ def data_sheet(
     from tryon.data.look.sheet import write_sheet
 
     typer.echo(f"{out}: {write_sheet(data, out, num=num)} samples")
+
+
+@data_app.command("gallery")
+def data_gallery(
+    out: Annotated[str, typer.Option(help="HTML page to write.")],
+    num: Annotated[int, typer.Option(min=1, max=2000, help="Samples.")] = 24,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the pictures in px.")] = "512x384",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same page.")] = 0,
+) -> None:
+    """Draw a page that shows what the simulator draws, with the truth it knows of each sample.
+
+    Example: tryon data gallery --out out/gallery.html
+    """
+    from tryon.config import parse_size
+    from tryon.data.gallery import write_gallery
+
+    typer.echo(f"{out}: {write_gallery(out, num, parse_size(size), seed)} samples")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from tryon import storage
 from tryon.data.shards import read_manifest, read_shard, shard_uris
@@ -24,8 +24,8 @@ class ShardSource:
         self.complete = tuple(name for name in self.fields if not self._manifest.nulls.get(name))
         self.licence = self._manifest.licence
 
-    def tasks(self) -> Sequence[str]:
-        return shard_uris(self._uri, self._manifest)
+    def tasks(self) -> Iterator[str]:
+        yield from shard_uris(self._uri, self._manifest)
 
     def read(self, task: str) -> list[Row]:
         batch = read_shard(task)
