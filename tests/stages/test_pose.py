@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from tryon.sample import Joint
-from tryon.stages.pose import LANDMARK_OF, Pose, body_25
+from tryon.stages.pose import HIP_RAISE, LANDMARK_OF, SHOULDER_DROP, Pose, body_25
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -43,8 +43,11 @@ def test_body_25_takes_the_right_landmarks() -> None:
     assert tuple(pose[Joint.NOSE, :2]) == (0, 0)
     assert tuple(pose[Joint.LEFT_WRIST, :2]) == (150, 300)
     assert tuple(pose[Joint.RIGHT_WRIST, :2]) == (160, 320)
-    assert tuple(pose[Joint.NECK, :2]) == (115, 230)
-    assert tuple(pose[Joint.MID_HIP, :2]) == (235, 470)
+    trunk = np.array([115 - 235, 230 - 470])  # from the middle of MediaPipe's hips to that of its shoulders
+    assert pose[Joint.NECK, :2] == pytest.approx((115, 230) - SHOULDER_DROP * trunk)
+    assert pose[Joint.MID_HIP, :2] == pytest.approx((235, 470) + HIP_RAISE * trunk)
+    assert pose[Joint.LEFT_HIP, :2] == pytest.approx((230, 460) + HIP_RAISE * trunk)
+    assert pose[Joint.RIGHT_SHOULDER, :2] == pytest.approx((120, 240) - SHOULDER_DROP * trunk)
     assert pose[Joint.LEFT_SMALL_TOE, 2] == 0
     assert pose[Joint.RIGHT_SMALL_TOE, 2] == 0
     missing = set(Joint) - set(LANDMARK_OF)
@@ -55,7 +58,7 @@ def test_joints_outside_the_frame_keep_their_place_without_confidence() -> None:
     pose = body_25(landmarks(), height=400, width=1000)
     assert pose[Joint.LEFT_WRIST, 2] == pytest.approx(0.9)
     assert pose[Joint.LEFT_HIP, 2] == 0
-    assert tuple(pose[Joint.LEFT_HIP, :2]) == (230, 460)
+    assert pose[Joint.LEFT_HIP, :2] == pytest.approx((230, 460) + HIP_RAISE * np.array([-120, -240]))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,31 @@ def test_finds_a_real_person_at_any_size(stage: Pose, shared: Path, size: tuple[
     assert np.abs(pose[Joint.NOSE, :2] / share - (0.48, 0.16)).max() < 0.05
     assert pose[Joint.LEFT_SHOULDER, 0] > pose[Joint.RIGHT_SHOULDER, 0], "left is the person's own"
     assert pose[Joint.NOSE, 2] > 0.9
+
+
+def test_landmarks_in_metres(stage: Pose, shared: Path) -> None:
+    world = stage.process({"person": person(shared)})["pose_world"]
+    assert world.shape == (33, 4)
+    assert world.dtype == np.float32
+    assert np.abs(world[23:25, :3].mean(axis=0)).max() < 0.03, "the origin lies between the hips"
+    assert 0.2 < np.linalg.norm(world[11, :3] - world[12, :3]) < 0.6, "shoulders, metres"
+    assert world[11, 0] > world[12, 0], "x runs to the viewer's right"
+    assert world[0, 1] < world[11, 1] < world[23, 1], "y runs down"
+    assert 0 <= world[:, 3].min() <= world[:, 3].max() <= 1
+
+
+def test_a_brought_pose_stays_and_is_no_error_where_nobody_is_found(stage: Pose, shared: Path) -> None:
+    drawn, photo = np.full((96, 64, 3), 200, np.uint8), person(shared)
+    pose = np.arange(75, dtype=np.float32).reshape(25, 3)
+    mask = np.ones((96, 64), dtype=np.uint8)
+    batch = {"person": [drawn, photo, drawn], "pose": [pose, pose, pose], "person_mask": [mask, None, None]}
+    out = stage(batch, fill_missing=True)
+    assert out["error_code"] == [None, None, "no-person"]
+    assert all(kept is pose for kept in out["pose"][:2])
+    assert out["person_mask"][0] is mask
+    assert out["person_mask"][1].shape == photo.shape[:2]
+    assert out["pose_world"][0] is None
+    assert out["pose_world"][1].shape == (33, 4)
 
 
 def test_dark_photo_is_found(stage: Pose, shared: Path) -> None:

@@ -32,8 +32,8 @@ SEAM_RANGE = (0.72, 1.3)
 SEAM_STANDS_OUT = 4.0  # a hem's contrast, x the column's median
 
 STRIP_STEP = 1 / 40
-LEGS_FROM = 0.3  # below the hips: crotches lie above
-MIN_DEPTH, MIN_DEPTH_BARE = 0.6, 0.35  # of what is seen below the hips; bare legs below tell more
+LEGS_FROM = 0.39  # below the hips: crotches lie above
+MIN_DEPTH, MIN_DEPTH_BARE = 0.69, 0.44  # of what is seen below the hips; bare legs below tell more
 # From 124 photos of which a person said what they show: a gap parts all but 24 pairs of trousers from the 20 skirts,
 # the line between the legs most of these 24.
 MAX_GAP = 0.15

@@ -30,8 +30,8 @@ Bool = npt.NDArray[np.bool_]
 WORK_PX = 384
 # Radii and lengths in shoulder widths, read off DensePose results of photos.
 UPPER_ARM, FOREARM, HAND = (0.15, 0.1), (0.13, 0.085), (0.1, 0.15)
-THIGH, CALF, FOOT = (0.36, 0.2), (0.18, 0.1), (0.1, 0.09)
-NECK_TOP, ARMPIT, WAIST_WIDTH, WAIST_UP, CROTCH = 0.2, 0.05, 0.18, 0.08, 0.22
+THIGH, CALF, FOOT = (0.36, 0.23), (0.18, 0.1), (0.1, 0.09)
+NECK_TOP, ARMPIT, WAIST_WIDTH, WAIST_UP, CROTCH = 0.2, 0.05, 0.2, 0.02, 0.29
 SHOULDER_OUT = 0.05  # arms start this much beyond the joint
 HEAD_WIDTH, HEAD_TOP, HEAD_BOTTOM = (
     0.9,
