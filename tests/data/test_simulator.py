@@ -32,10 +32,11 @@ SUMMARY = """
 import hashlib, sys
 import numpy as np
 from tryon.data.simulator import simulate
-row = simulate(3, 5, 128, 96)
 digest = hashlib.sha256()
-for name in sorted(row):
-    digest.update(name.encode() + (row[name].tobytes() if isinstance(row[name], np.ndarray) else row[name].encode()))
+for row in (simulate(3, i, 128, 96) for i in range(8)):
+    for name in sorted(row):
+        value = row[name]
+        digest.update(name.encode() + (value.tobytes() if isinstance(value, np.ndarray) else value.encode()))
 print(digest.hexdigest())
 """
 

@@ -46,3 +46,7 @@ class SimulatorConfig(Config):
 
 
 DEFAULT = SimulatorConfig()
+# One layer, no accessories, mostly studios: for short trainings and for showing a try-on.
+EASY_TOPS = SimulatorConfig(
+    categories=("upper",), turn=0.5, jackets=0, open_garments=0, accessories=0, long_hair=0.5, busy=0.25, noise=0.7
+)

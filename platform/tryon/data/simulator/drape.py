@@ -33,7 +33,7 @@ from tryon.data.simulator.legs import lower_half
 from tryon.data.simulator.top_cloth import TopPattern
 from tryon.data.simulator.tops import HIP, UNDERARM
 
-HEM_WAVE = 0.9  # a fold that comes forward by so much is seen to hang lower by this share of it
+HEM_WAVE = 0.6  # a fold that comes forward by so much is seen to hang lower by this share of it
 # Cloth goes on around the body and is folded over at its hems: what is seen ends a little before the flat edge.
 WRAP, LIMB_WRAP, EDGE = 0.965, 0.94, np.float32(0.014)
 SEAM_BLEND = 0.11  # heads on each side of the armhole over which trunk and sleeve maps blend

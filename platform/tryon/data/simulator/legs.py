@@ -24,7 +24,7 @@ from tryon.data.simulator.geometry import (
 from tryon.data.simulator.layers import Layer, Light, shade, tinted
 from tryon.sample import Label
 
-LEG_TOP_Y = 3.55
+LEG_TOP_Y = 3.75
 BASE_HEM_Y = 4.42  # the base layer's shorts end here
 
 

@@ -91,29 +91,39 @@ class LowerDrape:
     def _trousers(self, grid: Grid) -> _Map:
         figure, pattern = self.figure, self.pattern
         v = self._flat_y(grid.y)
-        dx = self._across(grid)
+        left, right, leg_half = self._leg_lines(grid.y, v)
         own = pattern.half_width(v) * np.float32(0.93 * self.stretch)
         half = smooth_max(f32(half_width(figure, grid.y) + EASE[pattern.garment.cut]), f32(own), 0.04)
+        # The seat's outline goes over into the legs' outer sides.
+        centre = f32(figure.lean * np.maximum(3.9 - grid.y, 0.0) / 2.5)
+        down = smoothstep(3.2, CROTCH_Y - 0.02, grid.y)
+        centre = centre + (0.5 * (left + right) - centre) * down
+        half = half + (0.5 * (left - right) + leg_half - half) * down
+        dx = f32(grid.x - centre)
         s = np.clip(dx / half, -1.05, 1.05)
         front = 1.0 - s * s
         turn = np.float32(0.45 * math.sin(figure.yaw))
         x = pattern.half_width(v) * (np.float32(WRAP) * foreshorten(s) - turn * front)
-        leg_x, leg_field, leg_height, d = self._legs(grid, v, turn)
+        leg_x, leg_field, leg_height, d = self._legs(grid, v, turn, (left, right, leg_half))
         w = smoothstep(CROTCH_Y - 0.32, CROTCH_Y + 0.04, grid.y)
         block = np.minimum((half - np.abs(dx)) * 0.97, np.float32(WORN_CROTCH_Y) - grid.y)
-        hips = half - np.abs(dx) + 2.0 * np.maximum(grid.y - np.float32(CROTCH_Y + 0.1), 0.0)
-        field = smooth_max(f32(block), f32(np.minimum(leg_field, np.minimum(hips, grid.y - 3.5))), 0.04)
+        field = np.maximum(f32(block), np.minimum(leg_field, grid.y - np.float32(CROTCH_Y - 0.02)))
         belly = np.float32(0.36) * np.sqrt(np.maximum(front, 0.0)) * (1 - smoothstep(3.7, 4.3, grid.y))
         height = smooth_max(f32(belly), leg_height, 0.12)
         y = v + np.float32(0.04) * front * (1 - smoothstep(3.2, 3.8, grid.y)) - np.float32(0.03) * (1 - d * d) * w
         return _Map(f32(x + (leg_x - x) * w), f32(y + 0 * x), field, height, d)
 
-    def _legs(self, grid: Grid, v: Float, turn: np.float32) -> tuple[Float, Float, Float, Float]:
+    def _leg_lines(self, y: Float, v: Float) -> tuple[Float, Float, Float]:
+        """X of the two legs' middle lines, left first, and their worn half-width, at heights y."""
+        own = self.pattern.leg_half(v) * np.float32(0.86 * self.stretch)
+        half = smooth_max(f32(leg_radius(self.figure, y) + EASE[self.pattern.garment.cut]), f32(own), 0.04)
+        return leg_axis(self.figure, 1, y), leg_axis(self.figure, -1, y), half
+
+    def _legs(
+        self, grid: Grid, v: Float, turn: np.float32, lines: tuple[Float, Float, Float]
+    ) -> tuple[Float, Float, Float, Float]:
         """Flat x, field, height and place across (-1..1, outwards positive) of the two legs."""
-        figure, pattern = self.figure, self.pattern
-        own = pattern.leg_half(v) * np.float32(0.86 * self.stretch)
-        half = smooth_max(f32(leg_radius(figure, grid.y) + EASE[pattern.garment.cut]), f32(own), 0.04)
-        left, right = leg_axis(figure, 1, grid.y), leg_axis(figure, -1, grid.y)
+        pattern, (left, right, half) = self.pattern, lines
         side = np.where(grid.x > 0.5 * (left + right), np.float32(1), np.float32(-1))
         d = (grid.x - np.where(side > 0, left, right)) * side
         field = f32((half - np.abs(d)) * np.float32(0.98))
