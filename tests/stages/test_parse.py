@@ -113,6 +113,78 @@ def test_drawn_figure(sleeve: float) -> None:
     assert iou(parse, labels, Label.HAIR) > 0.6
 
 
+def redrawn(kind: str) -> tuple[UInt8, UInt8, Float32]:
+    """The figure at twice its size with another garment below, or a longer one above; painted anew."""
+    _, labels, pose = figure(0.6, 2.0)
+    at = {joint: pose[joint, :2].astype(np.float64) for joint in Joint}
+    hips, knees = (at[Joint.RIGHT_HIP] + at[Joint.LEFT_HIP]) / 2, (at[Joint.RIGHT_KNEE] + at[Joint.LEFT_KNEE]) / 2
+    arms = np.isin(labels, (Label.LEFT_ARM, Label.RIGHT_ARM))
+    part = np.zeros(labels.shape, dtype=np.uint8)
+    flare, end = (90, 20) if kind != "long top" else (70, -50)
+    bottom = knees + np.array([0, end])
+    waist = [at[Joint.RIGHT_HIP] - (22, 20), at[Joint.LEFT_HIP] + (22, -20)]
+    fill_hull(part, np.stack([*waist, bottom - np.array([flare, 0]), bottom + np.array([flare, 0])]))
+    if kind != "long top":
+        labels[labels == Label.PANTS] = Label.LEFT_LEG
+        labels[(labels == Label.LEFT_LEG) & (np.arange(labels.shape[1]) < hips[0])] = Label.RIGHT_LEG
+    name = {"skirt": Label.SKIRT, "dress": Label.DRESS, "long top": Label.UPPER_CLOTHES}[kind]
+    labels[(part > 0) & ~arms] = name
+    if kind == "dress":
+        labels[labels == Label.UPPER_CLOTHES] = Label.DRESS
+    colours = {
+        Label.HAIR: HAIR, Label.UPPER_CLOTHES: SHIRT, Label.DRESS: SHIRT, Label.SKIRT: TROUSERS, Label.PANTS: TROUSERS,
+        Label.BACKGROUND: WALL,
+    }  # fmt: skip
+    image = np.zeros((*labels.shape, 3), dtype=np.float32)
+    for label in np.unique(labels):
+        image[labels == label] = colours.get(Label(label), SKIN)
+    image += np.random.default_rng(0).normal(0, 3, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), labels, pose
+
+
+def test_a_skirt_is_one_undivided_piece() -> None:
+    image, labels, pose = redrawn("skirt")
+    parse = parsed(image, labels, pose)
+    assert iou(parse, labels, Label.SKIRT) > 0.85
+    assert iou(parse, labels, Label.UPPER_CLOTHES) > 0.8
+    assert not (parse == Label.PANTS).any()
+
+
+def test_one_material_without_a_seam_is_a_dress() -> None:
+    image, labels, pose = redrawn("dress")
+    parse = parsed(image, labels, pose)
+    assert iou(parse, labels, Label.DRESS) > 0.85
+    assert not np.isin(parse, (Label.UPPER_CLOTHES, Label.SKIRT, Label.PANTS)).any()
+
+
+def test_a_long_top_reaches_over_the_hips() -> None:
+    image, labels, pose = redrawn("long top")
+    parse = parsed(image, labels, pose)
+    assert iou(parse, labels, Label.UPPER_CLOTHES) > 0.85
+    assert iou(parse, labels, Label.PANTS) > 0.8
+
+
+def test_a_tie_that_hangs_over_the_trousers_is_the_tops() -> None:
+    image, labels, pose = figure(0.6, 2.0)
+    hip = pose[Joint.MID_HIP, :2].astype(int)
+    tie = (slice(hip[1] - 8, hip[1] + 56), slice(hip[0] + 8, hip[0] + 36))
+    image[tie], labels[tie] = SHIRT, Label.UPPER_CLOTHES
+    parse = parsed(image, labels, pose)
+    assert (parse[tie] == Label.UPPER_CLOTHES).mean() > 0.8
+
+
+def test_a_dark_collar_is_not_hair() -> None:
+    image, labels, pose = figure(2.0, 2.0)
+    neck, nose = pose[Joint.NECK, :2].astype(int), pose[Joint.NOSE, :2].astype(int)
+    image[labels == Label.UPPER_CLOTHES] = HAIR
+    bare_head = (labels == Label.HAIR) & (np.arange(labels.shape[0])[:, None] > nose[1])
+    image[bare_head], labels[bare_head] = WALL, Label.BACKGROUND
+    collar = (slice(neck[1] - 22, neck[1] + 4), slice(neck[0] - 18, neck[0] + 18))
+    image[collar], labels[collar] = HAIR, Label.UPPER_CLOTHES
+    parse = parsed(image, labels, pose)
+    assert (parse[collar] == Label.HAIR).mean() < 0.2
+
+
 def test_bare_arms_are_told_from_sleeves_and_left_from_right() -> None:
     image, labels, pose = figure(0.5)
     bare = parsed(image, labels, pose)

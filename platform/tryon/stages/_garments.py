@@ -32,8 +32,8 @@ SEAM_RANGE = (0.72, 1.3)
 SEAM_STANDS_OUT = 4.0  # a hem's contrast, x the column's median
 
 STRIP_STEP = 1 / 40
-LEGS_FROM = 0.39  # below the hips: crotches lie above
-MIN_DEPTH, MIN_DEPTH_BARE = 0.69, 0.44  # of what is seen below the hips; bare legs below tell more
+LEGS_FROM = 0.36  # below the hips: crotches lie above
+MIN_DEPTH, MIN_DEPTH_BARE = 0.64, 0.4  # of what is seen below the hips; bare legs below tell more
 # From 124 photos of which a person said what they show: a gap parts all but 24 pairs of trousers from the 20 skirts,
 # the line between the legs most of these 24.
 MAX_GAP = 0.15
@@ -132,7 +132,7 @@ def _seam(light: Float32, column: Bool, maps: BodyMaps) -> float | None:
     return SEAM_RANGE[0] + (at + 0.5) * step
 
 
-def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body) -> bool:
+def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body, *, goes_on: bool = False) -> bool:
     """Whether the garment below the waist is one undivided piece.
 
     Trousers let background, or a line where they meet, be seen between the legs, and the hems of shorts leave a
@@ -143,6 +143,7 @@ def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body) -> bool:
         labels: the other labels, `Label` (H, W); 0 where `lower` is.
         image: RGB uint8 (H, W, 3).
         body: the body.
+        goes_on: the top is of the same material and no seam parts them: with bare legs below that is a dress.
     """
     counts = lower.sum(axis=1)
     rows = np.nonzero(counts)[0]
@@ -166,6 +167,8 @@ def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body) -> bool:
     inside = _sampled(lower, x, y) > 0.5
     inner, outer = _lines(light, inside)
     if _width(lower[max(0, round(hip[1] + LEGS_FROM * body.unit)) : bottom + 1]) > WIDE * body.unit:
+        return True
+    if bare and goes_on:
         return True
     if bare and _notch(lower) < MAX_NOTCH * body.unit and inner < 1.7 * outer:
         return True

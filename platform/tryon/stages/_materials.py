@@ -188,7 +188,7 @@ def log_priors(mask: Float32, texture: Float32, maps: BodyMaps, cuts: Cuts) -> F
 
 
 def _skin(maps: BodyMaps, cuts: Cuts) -> Float32:
-    face = np.where(maps.face_y < 0, -5.0 * _ramp(maps.head, 0.95, 1.3), -5.0 * _ramp(maps.head, 1.0, 1.5))
+    face = np.where(maps.face_y < 0, -5.0 * _ramp(maps.head, 1.0, 1.4), -5.0 * _ramp(maps.head, 1.0, 1.5))
     neck = -10.0 * maps.neck
     best = np.maximum(face, neck)
     for side in SIDES:
@@ -223,7 +223,7 @@ def _upper(maps: BodyMaps, cuts: Cuts) -> Float32:
         sleeve = -2.5 * _ramp(bare, -0.12, 0.12) - 2.0 * _ramp(maps.arms[side], HAND_AT, HAND_AT + 0.15)
         torso = np.maximum(torso, sleeve - 8.0 * maps.arm_distance[side])
     # Ties and tails hang below the hem: there colour alone may tell the top from what is below, its shoes apart.
-    beyond = -3.5 * _ramp(maps.trunk, cuts.hem - 0.03, cuts.hem + 0.25)
+    beyond = -2.8 * _ramp(maps.trunk, cuts.hem - 0.03, cuts.hem + 0.25)
     beyond = beyond - 3.5 * _ramp(maps.trunk, cuts.hem + 1.0, cuts.hem + 1.3)
     on_arm = maps.off_arms <= 0
     below = np.where(on_arm, 0.3 * beyond, beyond)

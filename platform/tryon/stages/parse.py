@@ -176,9 +176,10 @@ def _labels(costs: Float32, image: UInt8, body: Body, maps: BodyMaps, reach: Rea
     for i, name in enumerate(names):
         labels[skin & (parts == i)] = name
     lower = material == LOWER
-    undivided = is_skirt(lower, labels, image, body)
+    goes_on = reach.one and reach.seam is None
+    undivided = is_skirt(lower, labels, image, body, goes_on=goes_on)
     labels[lower] = Label.SKIRT if undivided else Label.PANTS
-    if undivided and reach.one and reach.seam is None:
+    if undivided and goes_on:
         labels[lower | (material == UPPER)] = Label.DRESS
     return labels
 

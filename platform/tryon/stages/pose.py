@@ -31,8 +31,8 @@ WORK_PX = 512  # longest side; 256 to 1024 find the same people, masks differ by
 MIN_WORK_PX = 256
 FLAT_RANGE = 12.0  # grey levels between the 1st and 99th percentile below which a photo shows nothing
 MIN_PERSON_SHARE = 0.004  # of the frame: smaller masks are false detections
-# The crop that MediaPipe takes around a person reaches beyond a frame that cuts the legs off, and is black there. With a
-# border that goes on as the photo does, joints lie 0.050 of the torso from OpenPose's on average, without it 0.057.
+# MediaPipe's crop around a person reaches beyond a frame that cuts the legs off, and is black there. With a border that
+# goes on as the photo does, joints lie 0.050 of the torso from OpenPose's on average, without it 0.057.
 PAD_SHARE = 0.1
 WIDE_PAD_SHARE = 0.25
 # Of the trunk: OpenPose's hips lie higher than MediaPipe's hip joints, its shoulders and neck a little lower.
