@@ -46,10 +46,12 @@ def leg_radius(figure: FigureSpec, y: Float) -> Float:
 
 def lower_half(figure: FigureSpec, y: Float) -> Float:
     """Half-width of hips and legs together at heights y, heads: what a skirt hangs around."""
+    body = half_width(figure, y)
+    if float(y[-1, 0]) < 3.85:
+        return body
     centre = f32(figure.lean * np.maximum(3.9 - y, 0.0) / 2.5)
     legs = np.max([side * (leg_axis(figure, side, y) - centre) for side in (1, -1)], axis=0)
     around = legs + leg_radius(figure, y)
-    body = half_width(figure, y)
     return f32(body + (around - body) * smoothstep(3.85, 4.35, y))
 
 
