@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.codec import encode_jpeg
-from tryon.data.overlays import overlay_parse
+from tryon.data.look.overlays import overlay_parse
 from tryon.data.simulator import GarmentSpec, LowerSpec, SimulatorConfig, render, sample_specs
 from tryon.data.simulator.config import DEFAULT
 from tryon.data.simulator.figure import FigureSpec
