@@ -38,7 +38,11 @@ MEASURED_JOINTS = (
     Joint.RIGHT_WRIST, Joint.LEFT_HIP, Joint.RIGHT_HIP,
 )  # fmt: skip
 LIP_HAIR, LIP_FACE = 2, 13
-WORN = (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF)
+WORN = {
+    "upper": (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF),
+    "lower": (Label.SKIRT, Label.PANTS, Label.BELT),
+    "dress": (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF, Label.SKIRT),
+}
 # DensePose's parts by limb, and the colours of VITON-HD's drawings: OpenCV's map "Parula" over 24 parts.
 LIMBS = {
     "head": (23, 24), "torso": (1, 2), "upper arms": (15, 16, 17, 18), "forearms": (19, 20, 21, 22),
@@ -120,20 +124,22 @@ def test_garment_masks_agree_with_the_published_ones(test_split: Path, record_pr
     assert min(scores.values()) >= 0.97
 
 
+@pytest.mark.parametrize("category", sorted(WORN))
 @pytest.mark.parametrize("parse", ["parse", "official"])
-def test_agnostic_covers_the_garment_and_leaves_face_and_hair(rows: Rows, parse: str, record_property: Record) -> None:
-    stage, worn, head = Agnostic(), [], []
+def test_agnostic_covers_the_garment_and_leaves_face_and_hair(
+    rows: Rows, parse: str, category: str, record_property: Record
+) -> None:
+    stage = Agnostic()
+    worn: list[float] = []
+    head: list[float] = []
     for name, row in rows.items():
-        mask = stage.process({**row, "parse": row[parse]})["agnostic_mask"] > 0
-        garment = np.isin(row["official"], WORN)
-        face_and_hair = np.isin(row["lip"], (LIP_FACE, LIP_HAIR))
-        worn.append(float(mask[garment].mean()))
-        head.append(float(mask[face_and_hair].mean()))
+        mask = stage.process({**row, "parse": row[parse], "category": category})["agnostic_mask"] > 0
+        worn.append(float(mask[np.isin(row["official"], WORN[category])].mean()))
+        head.append(float(mask[np.isin(row["lip"], (LIP_FACE, LIP_HAIR))].mean()))
         record_property(name, {"worn": worn[-1], "head": head[-1]})
-    assert np.mean(worn) >= 0.99
-    assert min(worn) >= 0.98
+    assert min(worn) >= 0.99
     assert np.mean(head) <= 0.03
-    assert max(head) <= 0.04
+    assert max(head) <= 0.035
 
 
 def test_dense_parts_lie_where_densepose_saw_them(rows: Rows, test_split: Path, record_property: Record) -> None:

@@ -98,7 +98,7 @@ def test_lower_covers_legs_and_keeps_the_top() -> None:
     given = row("lower")
     mask, parse = made(given), given["parse"]
     rows = np.arange(SIZE[0])[:, None]
-    assert covered(mask, parse == Label.PANTS) >= 0.97
+    assert covered(mask, parse == Label.PANTS) >= 0.99
     assert covered(mask, (parse == Label.UPPER_CLOTHES) & (rows < 280)) < 0.05
     assert covered(mask, (parse == Label.FACE) | (parse == Label.HAIR)) == 0
 
@@ -111,6 +111,31 @@ def test_dress_covers_trunk_and_thighs() -> None:
     assert covered(mask, (parse == Label.PANTS) & (rows < 400)) > 0.95
     assert covered(mask, (parse == Label.PANTS) & (rows > 480)) < 0.2
     assert covered(mask, parse == Label.HAIR) <= 0.03
+
+
+@pytest.mark.parametrize("category", ["upper", "lower", "dress"])
+def test_a_worn_dress_is_covered_as_far_as_the_category_goes(category: str) -> None:
+    given = row(category)
+    parse, rows = given["parse"], np.arange(SIZE[0])[:, None]
+    parse[np.isin(parse, (Label.UPPER_CLOTHES, Label.PANTS)) & (rows < 430)] = Label.DRESS
+    mask = made(given)
+    below = (rows > 330) if category == "lower" else (rows >= 0)
+    assert covered(mask, (parse == Label.DRESS) & below) >= 0.99
+    assert covered(mask, np.isin(parse, (Label.HAIR, Label.FACE)) & (rows < 116)) <= 0.03
+    if category == "lower":
+        assert covered(mask, (parse == Label.DRESS) & (rows < 270)) < 0.05
+
+
+def test_a_tie_below_the_hem_is_covered_and_skin_next_to_hair_is_left() -> None:
+    given = row("upper")
+    parse = given["parse"]
+    cv2.line(parse, (200, 300), (205, 390), (int(Label.UPPER_CLOTHES),), 10)
+    cv2.line(parse, (176, 60), (170, 146), (int(Label.HAIR),), 8)
+    mask = made(given)
+    assert covered(mask, parse == Label.UPPER_CLOTHES) >= 0.99
+    assert covered(mask, parse == Label.HAIR) <= 0.03
+    near = cv2.dilate((parse == Label.HAIR).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert covered(mask, near & (parse == Label.FACE)) < 0.2
 
 
 @pytest.mark.parametrize("category", ["upper", "lower", "dress"])

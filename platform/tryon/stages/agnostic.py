@@ -97,7 +97,8 @@ def agnostic_mask(parse: UInt8, pose: npt.NDArray[np.float32], person_mask: UInt
     hair = _is(small, HEAD)
     strands = _grown(hair, STRAND_MARGIN * body.unit) & _is(small, (Label.FACE,))
     keep = hair | strands | (_is(small, (Label.FACE,)) & face)
-    hands = _hands(small, body, maps)
+    must = _must(small, category)
+    hands = _hands(small, body, maps) & ~must
     if category in ("upper", "dress"):
         covered |= _upper(small, person, body, maps)
         if category == "upper":
@@ -109,8 +110,8 @@ def agnostic_mask(parse: UInt8, pose: npt.NDArray[np.float32], person_mask: UInt
         keep |= _is(small, SHOES)
         if category == "lower":
             keep |= _is(small, ARMS) | (_is(small, UPPER) & (maps.trunk < _waist(small, maps)))
-    covered = (covered & ~keep & ~hands) | _must(small, category)
-    soft = cv2.GaussianBlur((covered & ~hands).astype(np.uint8) * np.uint8(255), (0, 0), 0.8)
+    covered = (covered & ~keep & ~hands) | must
+    soft = cv2.GaussianBlur(covered.astype(np.uint8) * np.uint8(255), (0, 0), 0.8)
     full = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR) > 127
     face_full = resize(face.astype(np.uint8), height, width, nearest=True) > 0
     full &= ~(_is(parse, HEAD) | ((parse == Label.FACE) & face_full))
@@ -179,9 +180,11 @@ def _hands(parse: UInt8, body: Body, maps: BodyMaps) -> Bool:
 
 
 def _waist(parse: UInt8, maps: BodyMaps) -> float:
-    """Trunk coordinate at which the upper garment gives way to the lower one."""
+    """Trunk coordinate at which the upper garment gives way to the lower one; a dress has its waist there."""
     lower = maps.trunk[_is(parse, LOWER) & (np.abs(maps.lateral) < 0.25)]
-    return float(np.quantile(lower, 0.03)) - 0.08 if lower.size > 20 else 0.85
+    if lower.size <= max(20, int((parse == Label.DRESS).sum())):
+        return 0.85
+    return float(np.quantile(lower, 0.03)) - 0.08
 
 
 def _lower(parse: UInt8, body: Body, maps: BodyMaps, *, to_knees: bool) -> Bool:
@@ -195,7 +198,7 @@ def _lower(parse: UInt8, body: Body, maps: BodyMaps, *, to_knees: bool) -> Bool:
             draw_capsule(strokes, knee, ankle, radii[1], radii[2])
     hull = np.stack([point for side in SIDES for point in body.leg(side)[:2]])
     fill_hull(strokes, hull)
-    garment = _grown(_is(parse, LOWER), GARMENT_MARGIN * unit)
+    garment = _grown(_is(parse, (*LOWER, Label.DRESS)), GARMENT_MARGIN * unit)  # of a dress, what is below the waist
     if to_knees:
         garment = _grown(_is(parse, (Label.SKIRT, Label.DRESS)), GARMENT_MARGIN * unit)
         return (strokes > 0) | garment
