@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from tryon.data.shards import ROWS_PER_SHARD
 from tryon.data.simulator import simulate
@@ -17,6 +17,7 @@ class SimulatorSource:
         "id", "category", "person", "garment", "garment_mask", "pose", "person_mask", "parse", "dense", "true_flow",
         "true_garment", "true_mask", "true_amodal_mask", "unoccluded_person",
     )  # fmt: skip
+    complete = fields
     licence = "Apache-2.0"
 
     def __init__(self, num: int, size: tuple[int, int], seed: int, config: SimulatorConfig = DEFAULT) -> None:
@@ -26,8 +27,8 @@ class SimulatorSource:
         self._seed = seed
         self._config = config
 
-    def tasks(self) -> Sequence[range]:
-        return [range(i, min(i + ROWS_PER_SHARD, self._num)) for i in range(0, self._num, ROWS_PER_SHARD)]
+    def tasks(self) -> Iterator[range]:
+        yield from (range(i, min(i + ROWS_PER_SHARD, self._num)) for i in range(0, self._num, ROWS_PER_SHARD))
 
     def read(self, task: range) -> list[Row]:
         return [simulate(self._seed, index, *self._size, self._config) for index in task]
