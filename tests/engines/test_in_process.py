@@ -34,8 +34,8 @@ def test_needs_are_checked_before_a_stage_is_built() -> None:
 
 
 def test_a_field_that_only_the_caller_can_bring() -> None:
-    with pytest.raises(PipelineError, match="reads 'person_file'") as caught:
-        check_needs([stage_class("decode_person")], ("id",))
+    with pytest.raises(PipelineError, match="reads 'photo_file'") as caught:
+        check_needs([stage_class("sort")], ("id",))
     assert "before it)" not in caught.value.message
 
 
