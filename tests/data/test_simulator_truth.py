@@ -105,11 +105,14 @@ def test_dense_charts_run_from_end_to_end(figures: list[dict[str, Any]]) -> None
         assert part.max() <= 24
         assert (row["dense"][part == 0] == 0).all()
         trunk = part == 2
-        assert np.corrcoef(np.nonzero(trunk)[1], u[trunk])[0, 1] > 0.9
-        assert np.corrcoef(np.nonzero(trunk)[0], v[trunk])[0, 1] > 0.9
+        assert np.corrcoef(np.nonzero(trunk)[0], u[trunk])[0, 1] > 0.9
+        assert np.corrcoef(np.nonzero(trunk)[1], v[trunk])[0, 1] > 0.9
+        head = np.isin(part, (23, 24))
+        assert np.corrcoef(np.nonzero(head)[0], u[head])[0, 1] > 0.9
         thigh = part == 10
         if thigh.sum() > 50:
             assert np.corrcoef(np.nonzero(thigh)[0], u[thigh])[0, 1] > 0.9
+            assert np.corrcoef(np.nonzero(thigh)[1], v[thigh])[0, 1] > 0.7
 
 
 def test_dense_is_the_body_under_the_clothes(figures: list[dict[str, Any]]) -> None:

@@ -6,8 +6,8 @@ and left upper leg; 13 and 14 of the lower leg; 15 and 16 the inner side of the 
 outer side; 19 to 22 likewise the lower arms; 23 and 24 the right and left half of the head. Nobody here shows the
 back, so 1, 7, 8, 11 and 12 do not occur.
 
-The charts are the figure's own, 0..255: on limbs U runs along the bone from the trunk outwards and V across it, from
-the body's outer side inwards; on the trunk, the head, hands and feet U runs across from the image's left and V down.
+The charts are the figure's own, 0..255, and run as those of `tryon.stages.dense`: U along each part, away from the
+trunk (down the trunk and the head), V across it, from the person's right to the left as the limb hangs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from tryon.data.simulator.anatomy import ANKLE_Y, FOREARM, HIP_Y, KNEE_Y, UPPER_ARM
 from tryon.data.simulator.geometry import Float, Grid, UInt8, Window, f32
 
-OUTER = 0.30  # of an arm's radius, from which on its outer side is seen
+OUTER_UPPER, OUTER_LOWER = 0.4, -0.2  # of an arm's radius, from which on its outer side is seen
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Piece:
 
     @staticmethod
     def flat(grid: Grid, cover: Float, part: UInt8 | int, x: Float, y: Float, half: float, height: float) -> Piece:
-        """A part whose chart is the image plane: x from -half to half, y from 0 to height, heads."""
-        return Piece.of(grid, cover, part, f32((x + half) / (2 * half)), f32(y / height))
+        """A part whose chart is the image plane: V is x from -half to half, U is y from 0 to height, heads."""
+        return Piece.of(grid, cover, part, f32(y / height), f32((x + half) / (2 * half)))
 
 
 def leg_piece(side: int, grid: Grid, cover: Float, d: Float, radius: Float) -> Piece:
@@ -58,7 +58,7 @@ def leg_piece(side: int, grid: Grid, cover: Float, d: Float, radius: Float) -> P
     upper_part, lower_part = (10, 14) if side > 0 else (9, 13)
     u = np.where(lower, (grid.y - KNEE_Y) / (ANKLE_Y - KNEE_Y), (grid.y - HIP_Y) / (KNEE_Y - HIP_Y))
     part = np.where(lower, lower_part, upper_part).astype(np.uint8)
-    return Piece.of(grid, cover, np.broadcast_to(part, cover.shape), f32(u), f32(0.5 - 0.5 * d / radius))
+    return Piece.of(grid, cover, np.broadcast_to(part, cover.shape), f32(u), f32(0.5 + 0.5 * side * d / radius))
 
 
 def arm_piece(side: int, grid: Grid, cover: Float, t: Float, d: Float, radius: Float, hand: UInt8) -> Piece:
@@ -75,13 +75,12 @@ def arm_piece(side: int, grid: Grid, cover: Float, t: Float, d: Float, radius: F
     """
     lower = t > UPPER_ARM
     inner_upper, inner_lower, palm = (15, 19, 4) if side > 0 else (16, 20, 3)
-    part = np.where(lower, inner_lower, inner_upper) + 2 * (d > OUTER * radius)
+    part = np.where(lower, inner_lower, inner_upper) + 2 * (d > np.where(lower, OUTER_LOWER, OUTER_UPPER) * radius)
     u = np.where(lower, (t - UPPER_ARM) / FOREARM, t / UPPER_ARM)
-    v = 0.5 - 0.5 * d / radius
+    v = 0.5 + 0.5 * side * d / radius
     on_hand = hand > 0
-    along = (t - np.float32(UPPER_ARM + FOREARM)) / np.float32(0.62)
-    u = np.where(on_hand, 0.5 - side * d / np.float32(0.5), u)
-    v = np.where(on_hand, along, v)
+    u = np.where(on_hand, (t - np.float32(UPPER_ARM + FOREARM)) / np.float32(0.62), u)
+    v = np.where(on_hand, 0.5 + side * d / np.float32(0.5), v)
     return Piece.of(grid, cover, np.where(on_hand, palm, part).astype(np.uint8), f32(u), f32(v))
 
 

@@ -57,9 +57,9 @@ def trunk_layer(figure: FigureSpec, grid: Grid, light: Light) -> tuple[Layer, Pi
     trim = coverage(f32(0.012 - np.abs(window.y - line - 0.03)), window.px)
     rgb = mix(rgb, f32(cloth * (1 - 0.18 * rgb3(trim))), base)
     cover = coverage(field, window.px)
-    u = trunk.x / (2.0 * half_width(figure, window.y)) + np.float32(0.5)
+    across = trunk.x / (2.0 * half_width(figure, window.y)) + np.float32(0.5)
     body = cover * (trunk.depth > -0.12)
-    piece = Piece.of(window, f32(body), 2, f32(u), f32((window.y - 1.3) / 2.6 + 0 * u))
+    piece = Piece.of(window, f32(body), 2, f32((window.y - 1.3) / 2.6 + 0 * across), f32(across))
     return Layer(window.window, cover, rgb, Label.FACE, shaded=True), piece
 
 
