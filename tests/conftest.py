@@ -47,14 +47,14 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Annotated simulator samples: 40 of 128x96, two shards."""
     from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
     from tryon.data.job import run_job
-    from tryon.data.simulator import SimulatorConfig
+    from tryon.data.simulator.config import EASY_TOPS
     from tryon.data.sources.base import open_source
     from tryon.data.synth import SynthConfig, synth_job
 
     folder = tmp_path_factory.mktemp("data")
     raw, out = str(folder / "raw"), str(folder / "annotated")
     run_job(
-        synth_job(SynthConfig(num=40, size=SMALL, seed=7, simulator=SimulatorConfig(categories=("upper",)))),
+        synth_job(SynthConfig(num=40, size=SMALL, seed=7, simulator=EASY_TOPS)),
         raw,
         num_actors=0,
     )

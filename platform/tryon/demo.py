@@ -15,7 +15,8 @@ from rich.panel import Panel
 from tryon import storage
 from tryon.codec import decode_image, encode_png
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
-from tryon.data.simulator import SimulatorConfig, render, sample_figure, sample_garment, sample_scene
+from tryon.data.simulator import render, sample_figure, sample_garment, sample_scene
+from tryon.data.simulator.config import EASY_TOPS
 from tryon.data.sources.base import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.cluster import ray_session
@@ -27,8 +28,6 @@ from tryon.serving.run import free_port, running_service
 from tryon.show import console, evaluate_shown, run_job_shown, train_shown
 
 SIZE = (256, 192)
-# What minutes of training can learn: tops, from the front, without jackets over them.
-TOPS = SimulatorConfig(categories=("upper",), turn=0.5, jackets=0, open_garments=0, accessories=0)
 NUM_TRAIN, NUM_TEST = 416, 48
 TRAIN_SEED, TEST_SEED, SHOW_SEED = 1, 2, 3
 SHOW_SIZE = (1024, 768)
@@ -69,7 +68,7 @@ def run_demo(out: Path, *, person: Path | None, garment: Path | None, scale: flo
 def _make_data(out: Path, scale: float) -> None:
     for name, num, seed in (("train", NUM_TRAIN, TRAIN_SEED), ("test", NUM_TEST, TEST_SEED)):
         raw, annotated = str(out / "data" / f"{name}-raw"), str(out / "data" / name)
-        config = SynthConfig(num=max(16, round(num * scale)), size=SIZE, seed=seed, simulator=TOPS)
+        config = SynthConfig(num=max(16, round(num * scale)), size=SIZE, seed=seed, simulator=EASY_TOPS)
         run_job_shown(synth_job(config), raw, "simulate")
         layers = AnnotateConfig(layers=TRAINING_LAYERS)
         run_job_shown(annotate_job(open_source(raw), layers, raw), annotated, "annotate")
@@ -125,8 +124,8 @@ def _post(url: str, files: list[bytes]) -> dict[str, Any]:
 def _simulated_photos(index: int) -> tuple[bytes, bytes]:
     """A figure in one garment and a photo of another garment, as PNG files."""
     rng = np.random.default_rng([SHOW_SEED, index])
-    figure, scene = sample_figure(rng), sample_scene(rng)
-    worn, other = sample_garment(rng), sample_garment(rng)
+    figure, scene = sample_figure(rng, EASY_TOPS), sample_scene(rng, EASY_TOPS)
+    worn, other = (sample_garment(rng, config=EASY_TOPS) for _ in range(2))
     return (
         encode_png(render(figure, worn, scene, *SHOW_SIZE)["person"]),
         encode_png(render(figure, other, scene, *SHOW_SIZE)["garment"]),

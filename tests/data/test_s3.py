@@ -41,3 +41,12 @@ def test_photos_are_annotated_from_s3_to_s3(bucket: str, photo_files: tuple[Path
     assert storage.exists(f"{out}/_quarantine/shard-00000.parquet")
     batch = next(local_batches(out, manifest, ("id", "agnostic"), (64, 48), "train", 0.0, 1, None))
     assert batch["agnostic"][0].shape == (64, 48, 3)
+
+
+def test_where_it_is_written_changes_no_byte(bucket: str, photo_files: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = str(photo_files[0].parent)
+    for out in (f"{bucket}/data", str(tmp_path / "data")):
+        run_job(annotate_job(open_source(folder), AnnotateConfig(size=(128, 96)), folder), out, num_actors=0)
+    assert read_manifest(f"{bucket}/data") == read_manifest(str(tmp_path / "data"))
+    for name in ("shard-00000.parquet", "_manifest.json"):
+        assert storage.read_bytes(f"{bucket}/data/{name}") == (tmp_path / "data" / name).read_bytes()

@@ -50,7 +50,8 @@ def test_manifest_says_what_is_there(made: Path) -> None:
     manifest = read_manifest(str(made))
     assert (manifest.rows_in, manifest.rows, manifest.quarantined, manifest.num_shards) == (40, 40, 0, 2)
     assert manifest.licence == "Apache-2.0"
-    assert manifest.config == {"simulator": {"size": [64, 48], "seed": 1}}
+    assert {**manifest.config["simulator"], "simulator": None} == {"size": [64, 48], "seed": 1, "simulator": None}
+    assert manifest.config["simulator"]["simulator"]["categories"] == ["upper", "lower", "dress"]
     shards = [read_shard(uri) for uri in shard_uris(str(made), manifest)]
     assert [len(shard["id"]) for shard in shards] == [32, 8]
     assert tuple(shards[0]) == manifest.fields
