@@ -173,7 +173,7 @@ def _hands(parse: UInt8, body: Body, maps: BodyMaps) -> Bool:
     for side, label in zip(SIDES, ARMS, strict=True):
         wrist, tip = body.arm(side)[2], hand_tip(body, side)
         zone = np.zeros(parse.shape, dtype=np.uint8)
-        draw_capsule(zone, wrist + 0.2 * (tip - wrist), tip, 0.14 * body.unit, 0.26 * body.unit)
+        draw_capsule(zone, wrist + 0.2 * (tip - wrist), tip, 0.2 * body.unit, 0.34 * body.unit)
         beyond = (zone > 0) & (maps.arms[side] > WRIST + 0.08)
         hands |= _grown(_is(parse, (label,)) & beyond, 0.04 * body.unit) & beyond & ~_is(parse, UPPER)
     return hands
