@@ -30,7 +30,7 @@ LEG_RADII = (0.36, 0.27, 0.2)  # at hip, knee, ankle
 GARMENT_MARGIN = 0.07  # around the old garment, so that its outline cannot be seen
 LIMB_MARGIN = 0.05
 HEM_MARGIN = 0.05  # how far a longer new top may reach over the lower garment
-STRAND_MARGIN = 0.06  # skin this near to hair: lit strands look like skin
+STRAND_MARGIN = 0.07  # skin this near to hair: lit strands look like skin
 WRIST = 1.95  # arm coordinate: 0 shoulder, 1 elbow, 2 wrist
 CHIN = 0.98  # in half face heights below the face's centre
 

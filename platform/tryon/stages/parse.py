@@ -3,7 +3,8 @@
 Five *materials* (background, skin, hair, upper garment, lower garment) get a colour model each, learnt on this
 very photo from places where the keypoints leave no doubt, and a location prior. Their costs are smoothed along
 the photo's edges, the cheapest wins, the colour models are learnt again from the outcome; then skin is shared
-out to face, arms and legs. K = material, H = height, W = width in array names.
+out to face, arms and legs, and what lies below the waist is called pants, skirt or, with the top, a dress.
+K = material, H = height, W = width in array names.
 """
 
 from __future__ import annotations
