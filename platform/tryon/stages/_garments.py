@@ -23,6 +23,7 @@ Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
 
 STEP, WINDOW = 0.06, 4  # trunk coordinate a bin; bins a window, so that patterns average out
+MAX_BARE = 4  # bins without cloth that end the garment
 CORE = (0.2, 0.7)  # of the trunk: here the top is what one sees
 FIRST = 0.75  # a top's material is followed from here
 SAME = 0.72  # Bhattacharyya coefficient from which on two windows show the same material
@@ -87,6 +88,9 @@ def reach_of(bins: Int32, light: Float32, cloth: Bool, maps: BodyMaps) -> Reach:
     rows = np.nonzero(counts.sum(axis=1) >= 6)[0]
     if len(rows) == 0:
         return Reach(1.0, 1.0, None)
+    gaps = np.nonzero((np.diff(rows) > MAX_BARE) & (rows[:-1] * STEP > 1))[0]
+    if len(gaps):  # bare legs; shoes come after them
+        rows = rows[: gaps[0] + 1]
     bottom = float((rows[-1] + 1) * STEP)
     chest = (np.abs(maps.lateral) < HALF_WIDTH) & (maps.trunk > CORE[0]) & (maps.trunk < CORE[1])
     core_counts = counts[round(CORE[0] / STEP) : round(CORE[1] / STEP)].sum(axis=0)
@@ -145,10 +149,11 @@ def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body, *, goes_on: b
         body: the body.
         goes_on: the top is of the same material and no seam parts them: with bare legs below that is a dress.
     """
+    if not lower.any():
+        return False
+    garment, lower = lower, _largest(lower)
     counts = lower.sum(axis=1)
     rows = np.nonzero(counts)[0]
-    if len(rows) == 0:
-        return False
     hip = (body.at(Joint.LEFT_HIP) + body.at(Joint.RIGHT_HIP)) / 2
     knee = (body.at(Joint.LEFT_KNEE) + body.at(Joint.RIGHT_KNEE)) / 2
     bottom = int(np.nonzero(counts >= 0.5 * np.quantile(counts[rows], 0.9))[0][-1])
@@ -160,7 +165,7 @@ def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body, *, goes_on: b
     down = np.arange(LEGS_FROM, depth - 0.03, STRIP_STEP)
     across = np.arange(-0.55, 0.551, STRIP_STEP)
     x, y = _strip(hip, (knee - hip) / np.linalg.norm(knee - hip), body.unit, down, across)
-    between = _sampled(((labels == Label.BACKGROUND) & ~lower) | legs, x, y) > 0.5
+    between = _sampled(((labels == Label.BACKGROUND) & ~garment) | legs, x, y) > 0.5
     if len(down) < 4 or float(between[:, np.abs(across) < 0.2].any(axis=1).mean()) > MAX_GAP:
         return False
     light = _sampled(cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0], x, y) * (100 / 255)
@@ -175,6 +180,12 @@ def is_skirt(lower: Bool, labels: UInt8, image: UInt8, body: Body, *, goes_on: b
     if inside.any() and float(np.median(light[inside])) > WHITE:  # no line would show
         return False
     return bool(inner < min(FAINT_SEAM, 1.5 * outer) or inner < min(CLEAR_SEAM, 0.6 * outer))
+
+
+def _largest(lower: Bool) -> Bool:
+    """The largest piece: shoes are no part of the garment above them."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lower.astype(np.uint8), connectivity=4)
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
 
 
 def _width(lower: Bool) -> float:
