@@ -126,7 +126,7 @@ def test_batches_take_the_named_columns_and_keep_rows_in_order() -> None:
 
 
 def test_a_photo_at_its_own_size_is_kept_as_its_jpeg_less_its_metadata() -> None:
-    pixels = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    pixels = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
     plain = encode_jpeg(pixels, 80)
     decoded = decode_photo(plain, "photo").pixels
     assert original_jpeg(plain, decoded) == plain

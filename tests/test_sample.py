@@ -59,6 +59,7 @@ def test_every_kind_has_an_arrow_type(kind: Kind) -> None:
         Kind.TEXT: pa.string(),
         Kind.NUMBER: pa.float64(),
         Kind.KEYPOINTS: pa.list_(pa.float32()),
+        Kind.LANDMARKS: pa.list_(pa.float32()),
         Kind.VECTOR: pa.list_(pa.float32()),
     }
     assert arrow_type(kind) == expected.get(kind, pa.binary())

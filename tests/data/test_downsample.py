@@ -188,7 +188,7 @@ def test_flow_and_keypoints_are_scaled_along(row: Row, size: tuple[int, int]) ->
     inner = cv2.erode(small["true_mask"], np.ones((5, 5), np.uint8)) > 0
     off = [
         np.abs(warp_by_flow(small["garment"], small["true_flow"] + np.float32(by), small["true_mask"]) - drawn)[inner]
-        for by in (0, 1)
+        for by in (0, 2)
     ]
     assert off[0].mean() < 1.5
     assert off[1].mean() > 2 * off[0].mean(), "the test would not notice"

@@ -104,7 +104,7 @@ def test_learning_rate_without_warm_up_and_with_one_longer_than_the_run() -> Non
 
 def test_four_samples_are_learnt_by_heart(batch: Batch) -> None:
     losses, _, _ = run(config_of(steps=60, learning_rate=4e-3), batch)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.55 * losses[0]
 
 
 def test_the_same_seed_is_the_same_run_to_the_bit(batch: Batch) -> None:
