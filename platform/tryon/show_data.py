@@ -67,9 +67,8 @@ def annotate_shown(
         category=parse_choice(category, Category, "--category") if category else None,
     )
     manifest = run_job_shown(annotate_job(source, config, uri), out, "annotate", num_actors)
-    left_out = getattr(source, "left_out", None)
-    if left_out:
-        console.print(f"          {left_out.notice()}", highlight=False, markup=False)
+    if source.left_out:
+        console.print(f"          {source.left_out.notice()}", highlight=False, markup=False)
     return manifest
 
 

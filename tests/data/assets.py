@@ -10,6 +10,7 @@ import numpy as np
 from tryon.data.job import Job, run_job
 from tryon.data.shards import Manifest
 from tryon.data.simulator import simulate
+from tryon.data.sources.base import Source
 from tryon.sample import ERROR_FIELDS, Row
 from tryon.stages.agnostic import Agnostic
 from tryon.stages.fingerprint import Fingerprint
@@ -19,7 +20,7 @@ SPOILED = "sim-3-00000002"
 Spoil = Callable[[Row], object]
 
 
-class RowsSource:
+class RowsSource(Source):
     """Rows that a test holds, `per_shard` in a shard."""
 
     licence = "CC0-1.0"
@@ -34,9 +35,6 @@ class RowsSource:
 
     def read(self, task: list[Row]) -> list[Row]:
         return task
-
-    def content_hash(self) -> str:
-        return ""
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from tryon.codec import encode_png
 from tryon.config import StageSpec
 from tryon.data.job import Job, run_job
 from tryon.data.simulator import simulate
+from tryon.data.sources.base import Source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.sample import Row
 
@@ -40,7 +41,7 @@ class Breaking(bytes):
         raise ZeroDivisionError("a bug")
 
 
-class Photos:
+class Photos(Source):
     """Eight photos in two tasks, some of them of the kinds above."""
 
     fields: tuple[str, ...] = ("id", "category", "person_file")
@@ -57,9 +58,6 @@ class Photos:
         return [
             {"id": str(i), "category": "upper", "person_file": self._special.get(i, bytes)(photos[i])} for i in task
         ]
-
-    def content_hash(self) -> str:
-        return ""
 
 
 def photo_job(special: dict[int, type[bytes]]) -> Job:

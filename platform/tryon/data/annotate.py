@@ -10,7 +10,7 @@ from pydantic import Field
 from tryon.config import Config, Size, StageSpec
 from tryon.data.job import Job, given_fields
 from tryon.data.shards import Parent
-from tryon.data.sources.base import Source, complete_fields
+from tryon.data.sources.base import Source
 from tryon.engines.in_process import check_needs
 from tryon.errors import ConfigError
 from tryon.stages.parsers import parser_spec
@@ -116,7 +116,7 @@ def annotate_job(source: Source, config: AnnotateConfig, uri: str) -> Job:
     if config.size is not None and brought:
         text = f"size = {config.size} cannot be had: {uri} brings {', '.join(brought)} at its own size"
         raise ConfigError(text, code="size-invalid", field="--size")
-    specs = data_specs(config, complete_fields(source))
+    specs = data_specs(config, source.complete)
     check_needs([stage_class(spec.name) for spec in specs], given_fields(source))
     told = {"annotate": config.model_dump(mode="json")}
     parents = (Parent(uri=uri, sha256=source.content_hash()),)

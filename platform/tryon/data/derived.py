@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from tryon import storage
 from tryon.codec import decode_value
 from tryon.data.rows import iter_rows, open_parquet
 from tryon.data.shards import ROWS_PER_SHARD, Manifest, Parent, read_manifest, shard_uri
-from tryon.data.sources.base import error_row
+from tryon.data.sources.base import Source, error_row
 from tryon.errors import DataError, SampleError
 from tryon.sample import Row
 
@@ -28,7 +28,7 @@ _MADE = re.compile(r"(#[ag]\d+)+$")  # a variant of augmentation, a generated tr
 FILE_FIELDS = tuple(name for pair in _FILES.values() for name in pair)
 
 
-class DerivedSource(ABC):
+class DerivedSource(Source):
     """Rows of a data set, each turned into some; subclasses implement `derive`.
 
     A shard of the parent is cut into so many tasks that a task makes about a shard's worth of rows.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from tryon import storage
 from tryon.config import Category
@@ -12,6 +13,7 @@ from tryon.sample import Row
 
 if TYPE_CHECKING:
     from tryon.data.crawl.config import FetchLimits
+    from tryon.listing import LeftOut
 
 Photos = Literal["auto", "person", "garment"]
 Pairing = Literal["paired", "unpaired", "all"]
@@ -19,34 +21,35 @@ CRAWL_REPORT, CRAWL_RECORDS = "_crawl.json", "_crawl"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
-class Source(Protocol):
+class Source(ABC):
     """Samples, cut into tasks of one shard each. Picklable: it travels to the actors.
 
     Attributes:
         fields: fields that rows of this source may bring; a row may lack some (None).
+        complete: those of them that every row has, so that no stage needs to look for rows that lack them.
         licence: of the photos.
+        left_out: files that the last complete listing passed by; None where nothing is listed.
     """
 
-    fields: tuple[str, ...]
-    licence: str
+    fields: tuple[str, ...] = ()
+    complete: tuple[str, ...] = ()
+    licence: str = "unstated"
+    left_out: LeftOut | None = None
 
+    @abstractmethod
     def tasks(self) -> Iterable[Any]:
         """One picklable task a shard, in a fixed order; streamed, so that a listing of millions is never held.
 
         `repr` of a task decides whether a shard of an earlier run can be taken: it says all that the task is.
         """
 
+    @abstractmethod
     def read(self, task: Any) -> list[Row]:
         """The rows of a shard. A sample that cannot be read comes as a row with the error fields set."""
 
     def content_hash(self) -> str:
         """Changes when the samples behind equal tasks have changed; empty where that is not known cheaply."""
-
-
-def complete_fields(source: Source) -> tuple[str, ...]:
-    """Fields that every row of the source has, so that no stage needs to look for rows that lack them."""
-    fields: tuple[str, ...] = getattr(source, "complete", ())
-    return fields
+        return ""
 
 
 def error_row(row_id: str, error: DataError | ValueError, code: str, stage: str) -> Row:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.data.sources import layers
-from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing
+from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing, Source
 from tryon.data.sources.common import chunks, mark_duplicates, row_or_error
 from tryon.data.sources.pairs import check_pair, is_inside, listed_lines
 from tryon.errors import DataError, StorageError
@@ -56,7 +56,7 @@ def is_dresscode(uri: str) -> bool:
     return any(storage.exists(storage.join(uri, folder, "images")) for folder in CATEGORIES)
 
 
-class DressCodeSource:
+class DressCodeSource(Source):
     """Samples of a DressCode folder, with the layers that are there.
 
     Attributes:
@@ -97,9 +97,6 @@ class DressCodeSource:
 
     def read(self, task: Task) -> list[Row]:
         return mark_duplicates([self._row(entry) for entry in task])
-
-    def content_hash(self) -> str:
-        return ""
 
     def _entries(self, left_out: LeftOut) -> Iterator[Entry]:
         lists = [(storage.join(self._root, folder, name), folder, split)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tryon import storage
 from tryon.config import Category
 from tryon.data.shards import ROWS_PER_SHARD
-from tryon.data.sources.base import PHOTO_SUFFIXES, Photos
+from tryon.data.sources.base import PHOTO_SUFFIXES, Photos, Source
 from tryon.data.sources.common import PathIds, chunks, mark_duplicates, row_or_error
 from tryon.errors import DataError
 from tryon.listing import LeftOut, iter_files
@@ -16,7 +16,7 @@ from tryon.sample import Row
 Task = tuple[tuple[str, str], ...]  # (id, path inside the folder) of each photo
 
 
-class FolderSource:
+class FolderSource(Source):
     """Photos in a folder and the folders below it, of persons, of garments, or of nobody knows what.
 
     Attributes:
@@ -60,9 +60,6 @@ class FolderSource:
 
     def read(self, task: Task) -> list[Row]:
         return mark_duplicates([self._row(row_id, path) for row_id, path in task])
-
-    def content_hash(self) -> str:
-        return ""
 
     def _kinds(self) -> tuple[str, ...]:
         # An unsorted photo has both: sorting says which of them counts.

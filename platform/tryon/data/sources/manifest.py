@@ -15,6 +15,7 @@ from tryon import storage
 from tryon.config import ImageLimits
 from tryon.data.crawl.config import FetchLimits
 from tryon.data.shards import ROWS_PER_SHARD
+from tryon.data.sources.base import Source
 from tryon.data.sources.common import CATEGORY_OF, chunks, mark_duplicates, row_or_error
 from tryon.data.sources.tables import JSON_LINES, PARQUET, TABLE_SUFFIXES, Raw, table_columns, table_rows
 from tryon.errors import DataError, TryonError
@@ -52,7 +53,7 @@ def _parts(uri: str) -> list[str]:
     return direct_files(uri, PARQUET)
 
 
-class ManifestSource:
+class ManifestSource(Source):
     """Samples that a table names."""
 
     def __init__(self, uri: str, fetch: FetchLimits | None = None) -> None:
@@ -98,9 +99,6 @@ class ManifestSource:
 
             fetched = fetch_images(urls, self._fetch, ImageLimits().max_bytes)
         return mark_duplicates([_row(number, raw, fetched) for number, raw in named])
-
-    def content_hash(self) -> str:
-        return ""
 
     def _rows(self) -> Iterator[Raw]:
         for part in [self._uri] if self._is_file else _parts(self._uri):

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from tryon import storage
 from tryon.data.shards import read_manifest, read_shard, shard_uris
+from tryon.data.sources.base import Source
 from tryon.sample import Row
 
 
-class ShardSource:
+class ShardSource(Source):
     """Rows of a data set's shards, one task a shard."""
 
     def __init__(self, uri: str) -> None:

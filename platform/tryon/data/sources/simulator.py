@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from tryon.data.shards import ROWS_PER_SHARD
 from tryon.data.simulator import simulate
 from tryon.data.simulator.config import DEFAULT, SimulatorConfig
+from tryon.data.sources.base import Source
 from tryon.sample import Row
 
 
-class SimulatorSource:
+class SimulatorSource(Source):
     """Sample `i` depends on the seed, the knobs and on `i` alone."""
 
     fields: tuple[str, ...] = (

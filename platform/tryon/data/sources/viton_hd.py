@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.data.sources import layers
-from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing
+from tryon.data.sources.base import PHOTO_SUFFIXES, Pairing, Source
 from tryon.data.sources.common import chunks, mark_duplicates, merge_names, row_or_error, stem_of
 from tryon.data.sources.pairs import Pair, check_pair, listed_pairs
 from tryon.errors import DataError, StorageError
@@ -53,7 +53,7 @@ def _is_split(folder: str) -> bool:
     )
 
 
-class VitonHdSource:
+class VitonHdSource(Source):
     """Samples of a VITON-HD folder, with the layers that are there.
 
     Attributes:
@@ -99,9 +99,6 @@ class VitonHdSource:
     def read(self, task: Task) -> list[Row]:
         folder, pairs = task
         return mark_duplicates([self._row(folder, pair) for pair in pairs])
-
-    def content_hash(self) -> str:
-        return ""
 
     def _folder(self, split: str) -> str:
         return storage.join(self._root, split) if split else self._root
