@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tryon import storage
 from tryon.config import Config, Size, StageSpec
 from tryon.data.job import Job, given_fields
 from tryon.data.shards import Parent
@@ -119,7 +120,7 @@ def annotate_job(source: Source, config: AnnotateConfig, uri: str) -> Job:
     specs = data_specs(config, source.complete)
     check_needs([stage_class(spec.name) for spec in specs], given_fields(source))
     told = {"annotate": config.model_dump(mode="json")}
-    parents = (Parent(uri=uri, sha256=source.content_hash()),)
+    parents = (Parent(uri=storage.absolute(uri), sha256=source.content_hash()),)
     return Job(source, specs, _columns(source, config), told, parents)
 
 
