@@ -48,7 +48,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
     from tryon.data.job import run_job
     from tryon.data.simulator.config import EASY_TOPS
-    from tryon.data.sources.base import open_source
+    from tryon.data.sources.open import open_source
     from tryon.data.synth import SynthConfig, synth_job
 
     folder = tmp_path_factory.mktemp("data")

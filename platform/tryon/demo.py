@@ -17,7 +17,7 @@ from tryon.codec import decode_image, encode_png
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.simulator import render, sample_figure, sample_garment, sample_scene
 from tryon.data.simulator.config import EASY_TOPS
-from tryon.data.sources.base import open_source
+from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.cluster import ray_session
 from tryon.errors import ConfigError, SampleError, TryonError

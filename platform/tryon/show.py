@@ -125,7 +125,7 @@ def evaluate_shown(
     data: str, bundle: str | None, out: str, *, num_pictures: int = 12, num_actors: int | None = None
 ) -> Evaluation:
     """Evaluates with a progress bar and prints the table."""
-    from tryon.data.sources.base import open_source
+    from tryon.data.sources.open import open_source
     from tryon.evaluation.run import EvaluateConfig, evaluate
     from tryon.models.bundle import default_bundle, load_bundle
 

@@ -57,7 +57,8 @@ def annotate_shown(
 ) -> Manifest:
     """Opens a source, annotates it, and says what lay beside the photos and was passed by."""
     from tryon.data.annotate import AnnotateConfig, annotate_job
-    from tryon.data.sources.base import Pairing, Photos, open_source
+    from tryon.data.sources.base import Pairing, Photos
+    from tryon.data.sources.open import open_source
 
     config = parse_config(AnnotateConfig, options, "annotate")
     source = open_source(

@@ -29,8 +29,8 @@ from tryon.data.crawl.guard import FetchError, is_public, parse_url
 from tryon.data.crawl.page import largest_of_srcset, read_page
 from tryon.data.crawl.sitemap import read_sitemap, unpacked
 from tryon.data.crawl.walk import CrawlProgress, crawl
-from tryon.data.sources.base import open_source
 from tryon.data.sources.manifest import ManifestSource
+from tryon.data.sources.open import open_source
 from tryon.errors import ConfigError, DataError, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]

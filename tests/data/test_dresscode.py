@@ -16,8 +16,8 @@ from tests.s3 import s3_bucket
 from tryon import storage
 from tryon.codec import encode_jpeg, encode_png
 from tryon.data.simulator import simulate
-from tryon.data.sources.base import open_source
 from tryon.data.sources.dresscode import COCO_JOINTS, DressCodeSource, body_25
+from tryon.data.sources.open import open_source
 from tryon.errors import DataError
 from tryon.sample import Joint, Label, Row
 

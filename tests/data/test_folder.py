@@ -15,9 +15,10 @@ from tests.s3 import denying_bucket, s3_bucket
 from tryon import storage
 from tryon.codec import encode_png
 from tryon.data.shards import read_shard
-from tryon.data.sources.base import Photos, open_source
+from tryon.data.sources.base import Photos
 from tryon.data.sources.common import PathIds
 from tryon.data.sources.folder import FolderSource
+from tryon.data.sources.open import open_source
 from tryon.errors import DataError, StorageError
 from tryon.listing import folded
 

@@ -12,7 +12,7 @@ from tryon.data.curate.splits import SplitConfig, read_split, split_data
 from tryon.data.ingest import check_fields, decode_columns, in_split, local_batches, ray_dataset, sides_of
 from tryon.data.job import run_job
 from tryon.data.shards import read_manifest
-from tryon.data.sources.base import open_source
+from tryon.data.sources.open import open_source
 from tryon.errors import DataError
 
 IDS = [f"sample-{i}" for i in range(2000)]

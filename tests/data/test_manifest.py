@@ -17,8 +17,8 @@ from tests.data.shop import Answer, Shop, open_shop, picture
 from tests.s3 import s3_bucket
 from tryon import storage
 from tryon.data.crawl import FetchLimits
-from tryon.data.sources.base import open_source
 from tryon.data.sources.manifest import ManifestSource
+from tryon.data.sources.open import open_source
 from tryon.errors import DataError, StorageError
 from tryon.sample import Row
 

@@ -13,7 +13,7 @@ from tryon.codec import encode_jpeg
 from tryon.data.annotate import AnnotateConfig, annotate_job
 from tryon.data.job import run_job
 from tryon.data.simulator import simulate
-from tryon.data.sources.base import open_source
+from tryon.data.sources.open import open_source
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TRYON = str(Path(sys.executable).with_name("tryon"))

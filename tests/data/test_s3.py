@@ -13,7 +13,7 @@ from tryon.data.annotate import AnnotateConfig, annotate_job
 from tryon.data.ingest import local_batches
 from tryon.data.job import run_job
 from tryon.data.shards import read_manifest, read_shard
-from tryon.data.sources.base import open_source
+from tryon.data.sources.open import open_source
 from tryon.engines.dataset import ShardReport
 
 

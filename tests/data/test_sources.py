@@ -20,10 +20,10 @@ from tryon.data.annotate import AnnotateConfig, annotate_job
 from tryon.data.job import run_job
 from tryon.data.shards import read_shard
 from tryon.data.simulator import simulate
-from tryon.data.sources.base import open_source
 from tryon.data.sources.common import mark_duplicates, merge_names, row_or_error
 from tryon.data.sources.folder import FolderSource
 from tryon.data.sources.layers import true_iuv, upright_size
+from tryon.data.sources.open import open_source
 from tryon.data.sources.shards import ShardSource
 from tryon.data.sources.viton_hd import LIP_TO_ATR, VitonHdSource
 from tryon.errors import ConfigError, DataError, StorageError

@@ -13,8 +13,8 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tryon.data.shards import read_shard
-from tryon.data.sources.base import open_source
 from tryon.data.sources.folder import FolderSource
+from tryon.data.sources.open import open_source
 from tryon.engines.in_process import build_pipeline
 from tryon.errors import BundleError, DataError
 from tryon.evaluation.run import PICTURES, EvaluateConfig, Evaluation, evaluate

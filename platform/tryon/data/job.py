@@ -11,11 +11,11 @@ from typing import Any
 
 from tryon import storage
 from tryon.config import StageSpec
-from tryon.data.probe import deadly_rows
+from tryon.data.probe import deadly_items
 from tryon.data.shards import Manifest, ManifestWriter, Parent, finished_shard, write_shard
 from tryon.data.sources.base import Source
 from tryon.engines.dataset import ShardReport, run_shards
-from tryon.engines.in_process import build_pipeline
+from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.errors import TryonError
 from tryon.sample import ERROR_FIELDS, Batch, Row, num_rows
 from tryon.stages.registry import stage_class
@@ -75,12 +75,11 @@ class JobWorker:
 
     def suspect(self, shard: int, task: Any) -> None:
         """Finds the rows that end the process, each tried in a child; `process` then sets them aside."""
-        if finished_shard(self._out, shard, self._job.task_hash(task)) is None:
-            self._deadly |= deadly_rows(self._job, task)
-
-    def run_row(self, row: Row) -> None:
-        """Runs the stages over one row for nothing but to see whether that can be done."""
-        self._pipeline(to_batch([row], given_fields(self._job.source)))
+        if finished_shard(self._out, shard, self._job.task_hash(task)) is not None:
+            return
+        rows = self._job.source.read(task)
+        for i, ending in deadly_items(RowCheck(self._job), rows).items():
+            self._deadly[rows[i]["id"]] = f"processing this sample {ending}"
 
     def _batch(self, task: Any) -> Batch:
         batch = to_batch(self._job.source.read(task), given_fields(self._job.source))
@@ -111,6 +110,20 @@ class JobWorker:
                 _set_error(batch, i, FAILED, f"a stage failed on this sample: {type(error).__name__}: {error}")
                 found = True
         return found
+
+
+class RowCheck:
+    """Runs a job's stages over one row for nothing but to see whether that can be done."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._pipeline: Pipeline | None = None  # built where it is used, in another process
+
+    def __call__(self, row: Row) -> None:
+        """Runs the stages; whatever they raise comes through."""
+        given = given_fields(self._job.source)
+        self._pipeline = self._pipeline or build_pipeline(self._job.specs, given, fill_missing=True)
+        self._pipeline(to_batch([row], given))
 
 
 def _set_error(batch: Batch, i: int, code: str, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Finding the row that ends a process: each is tried in a child, and the one the child dies of is named.
+"""Finding what ends a process: each item is tried in a child, and the one the child dies of is named.
 
 A native library that crashes on one photo would otherwise end the actor again and again, and the run with it.
 """
@@ -10,42 +10,36 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tryon.sample import Row
-
-if TYPE_CHECKING:
-    from tryon.data.job import Job
-
-TIMEOUT_S = 600  # for a whole shard in the child; a row that never ends counts as deadly
+TIMEOUT_S = 600  # for all items in one child; an item that never ends counts as deadly
 
 
-def deadly_rows(job: Job, task: Any) -> dict[str, str]:
-    """Ids of the rows of a task that end the process, each with a sentence on how.
+def deadly_items(check: Callable[[Any], None], items: Sequence[Any]) -> dict[int, str]:
+    """Places of the items that end the process, each with a clause on how.
 
     Args:
-        job: of which the source and the stages are used.
-        task: one of the source's.
+        check: what is tried; picklable. What it raises is of no interest.
+        items: picklable.
     """
-    rows = job.source.read(task)
-    deadly: dict[str, str] = {}
+    deadly: dict[int, str] = {}
     start = 0
-    while start < len(rows):
-        reached, ending = _try_rows(job, rows[start:])
+    while start < len(items):
+        reached, ending = _try_items(check, items[start:])
         if ending is None:
             break
-        deadly[rows[start + reached]["id"]] = f"processing this sample {ending}"
+        deadly[start + reached] = ending
         start += reached + 1
     return deadly
 
 
-def _try_rows(job: Job, rows: Sequence[Row]) -> tuple[int, str | None]:
-    """How many rows a child got through, and how it ended; None if well."""
+def _try_items(check: Callable[[Any], None], items: Sequence[Any]) -> tuple[int, str | None]:
+    """How many items a child got through, and how it ended; None if well."""
     command = [sys.executable, "-c", "from tryon.data.probe import main; main()"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     # Two pickles: what the second one holds may only be found with the path in the first.
-    told = pickle.dumps(sys.path) + pickle.dumps((job, list(rows)))
+    told = pickle.dumps(sys.path) + pickle.dumps((check, list(items)))
     try:
         done, _ = child.communicate(told, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -53,7 +47,7 @@ def _try_rows(job: Job, rows: Sequence[Row]) -> tuple[int, str | None]:
         done, _ = child.communicate()
         return done.count(b"."), f"did not end within {TIMEOUT_S} s"
     if child.returncode == 0:
-        return len(rows), None
+        return len(items), None
     return done.count(b"."), f"ended the process ({_ending(child.returncode)})"
 
 
@@ -62,14 +56,11 @@ def _ending(code: int) -> str:
 
 
 def main() -> None:
-    """The child: reads a job and rows from standard input, writes a dot a row."""
+    """The child: reads a check and items from standard input, writes a dot an item."""
     sys.path[:] = pickle.load(sys.stdin.buffer)
-    job, rows = pickle.load(sys.stdin.buffer)
-    from tryon.data.job import JobWorker
-
-    worker = JobWorker(job, "")
-    for row in rows:
+    check, items = pickle.load(sys.stdin.buffer)
+    for item in items:
         with contextlib.suppress(Exception):  # only the end of the process is looked for here
-            worker.run_row(row)
+            check(item)
         sys.stdout.write(".")
         sys.stdout.flush()
