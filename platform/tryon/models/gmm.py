@@ -70,6 +70,19 @@ class Gmm(nn.Module):
         offsets: Tensor = self.regress(pooled).view(len(pooled), -1, 2)
         return anchor_sources(condition, self.config.grid) + offsets
 
+    def field(self, condition: dict[str, Tensor]) -> Tensor:
+        """The warp as one tensor, a row a sample, for `at`: the control points' sources."""
+        return self(condition)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def at(field_bk2: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """A warp at any size.
+
+        Returns:
+            Sampling grid (b, height, width, 2); None: the whole warped mask is kept.
+        """
+        return tps_grid(field_bk2, *size), None
+
     def warp(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Predicts and applies the warp at the network size.
 

@@ -13,6 +13,7 @@ from tryon.errors import ConfigError
 
 NETWORKS: Mapping[str, str] = {
     "gmm": "tryon.models.gmm:Gmm",
+    "flow": "tryon.models.flow:Flow",
     "tom": "tryon.models.tom:Tom",
     "nafnet": "tryon.models.nafnet:NafNet",
 }

@@ -11,6 +11,7 @@ from tryon.training.recipes.base import Recipe
 
 RECIPES: Mapping[str, str] = {
     "gmm": "tryon.training.recipes.gmm:GmmRecipe",
+    "flow": "tryon.training.recipes.flow:FlowRecipe",
     "tom": "tryon.training.recipes.tom:TomRecipe",
     "scm": "tryon.training.recipes.scm:ScmRecipe",
 }

@@ -1,0 +1,139 @@
+"""Recipe `flow`: appearance-flow warping, flow and parse learnt together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tryon.models.bundle import Role
+from tryon.models.flow import PARSE_CLASSES, Flow, FlowPrediction
+from tryon.models.gmm import apply_grid
+from tryon.models.tensors import CONDITION_READS, condition
+from tryon.sample import NUM_LABELS, Label
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, masked_l1, worn_garment
+from tryon.training.recipes.gmm import covered, end_point_error, flow_to_grid
+
+ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
+WEIGHTS = {"image": 1.0, "mask": 1.0, "parse": 0.5, "tv": 0.02, "smooth": 0.05, "flow": 8.0}
+
+
+class FlowRecipe(Recipe):
+    """L1 of the warped garment and mask at each level, cross-entropy of the parse, TV and second-order smoothness.
+
+    Where the data set has the true flow, its L1 at each level too. Lee et al. 2022 (arXiv 2206.14180) train with an
+    adversarial and a perceptual loss beside these; both are left out.
+    """
+
+    role: ClassVar[Role] = "warp"
+    network_name = "flow"
+    reads = (*CONDITION_READS, "person", "category")
+    optional = ("true_flow",)
+    defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
+
+    def prepare(self, batch: Mapping[str, Any]) -> Tensors:
+        tensors = condition(batch, self.size)
+        tensors["person"], tensors["worn_mask"] = worn_garment(batch, self.size)
+        tensors["classes"] = parse_classes(batch, tensors["worn_mask"], self.size)
+        flows = batch.get("true_flow")
+        if flows is not None and flows[0] is not None:
+            tensors["true_grid"], tensors["true_valid"] = flow_to_grid(np.stack(flows))
+        return tensors
+
+    def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
+        prediction: FlowPrediction = network(tensors)
+        parts = {"parse": parse_loss(prediction.parse, tensors["classes"])}
+        shares = [0.5**i for i in range(len(prediction.grids))][::-1]  # the finest level counts most
+        for grid, share in zip(prediction.grids, shares, strict=True):
+            for name, part in level_losses(grid, tensors).items():
+                parts[name] = parts.get(name, 0.0) + part * (share / sum(shares))
+        loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        return StepOutput(loss, {name: part.detach() for name, part in parts.items()})
+
+    def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
+        assert isinstance(network, Flow)
+        warped, mask, grid = network.warp(tensors)
+        worn = tensors["worn_mask"]
+        union = torch.maximum(mask, worn).flatten(1).sum(1).clamp_min(1)
+        figures = {
+            "val_mask_iou": torch.minimum(mask, worn).flatten(1).sum(1) / union,
+            "val_l1": ((warped - tensors["person"]).abs() * worn).flatten(1).sum(1) / (3 * worn.flatten(1).sum(1) + 1),
+        }
+        if "true_grid" in tensors:
+            figures["val_flow_epe_px"] = end_point_error(grid, tensors, self.size)
+            seen = {**tensors, "true_valid": tensors["true_valid"] * (worn > 0.5)}
+            figures["val_flow_epe_visible_px"] = end_point_error(grid, seen, self.size)
+        return {"warped": warped * mask, "truth": tensors["person"] * worn}, figures
+
+
+def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """The parse as the network's classes.
+
+    Args:
+        batch: columns; used: parse, uint8 (H, W).
+        worn_mask: of `worn_garment` (b, 1, h, w): which classes are the garment depends on its category.
+        size: (h, w).
+
+    Returns:
+        float32 (b, 4, h, w): each class's share of each pixel, in `PARSE_CLASSES`' order.
+    """
+    table = np.full(NUM_LABELS, PARSE_CLASSES.index("other"), dtype=np.int64)
+    table[Label.BACKGROUND] = PARSE_CLASSES.index("background")
+    table[list(ARMS)] = PARSE_CLASSES.index("arms")
+    rows = []
+    for parse in batch["parse"]:
+        one_hot = F.one_hot(torch.from_numpy(table[np.asarray(parse)]), len(PARSE_CLASSES))
+        rows.append(F.interpolate(one_hot.permute(2, 0, 1)[None].float(), size=size, mode="area"))
+    classes = torch.cat(rows) * (1 - worn_mask)
+    classes[:, PARSE_CLASSES.index("garment")] = worn_mask[:, 0]
+    return classes / classes.sum(1, keepdim=True).clamp_min(1e-6)
+
+
+def parse_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy against shares of classes, at the logits' size."""
+    return F.cross_entropy(logits.float(), F.adaptive_avg_pool2d(classes, (logits.shape[-2], logits.shape[-1])))
+
+
+def level_losses(grid_b2hw: Tensor, tensors: Tensors) -> dict[str, Tensor]:
+    """Losses of one level's flow, at that level's size."""
+    size = (grid_b2hw.shape[-2], grid_b2hw.shape[-1])
+    names = ("garment", "garment_mask", "person", "worn_mask")
+    garment, mask, person, worn = (F.adaptive_avg_pool2d(tensors[name], size) for name in names)
+    warped, warped_mask, _ = apply_grid(garment, mask, grid_b2hw.permute(0, 2, 3, 1))
+    hidden = F.adaptive_avg_pool2d(covered(tensors), size)
+    parts = {
+        "image": masked_l1(warped, person, worn),
+        "mask": F.l1_loss(warped_mask, torch.maximum(worn, warped_mask * hidden)),
+        "tv": total_variation(grid_b2hw),
+        "smooth": second_differences(grid_b2hw),
+    }
+    if "true_grid" in tensors:
+        valid = F.adaptive_avg_pool2d(tensors["true_valid"], size)
+        truth = F.adaptive_avg_pool2d(tensors["true_grid"], size) / valid.clamp_min(1e-6)
+        parts["flow"] = masked_l1(grid_b2hw, truth, (valid > 0.5).float())  # half empty: the mean is off its centre
+    return parts
+
+
+def total_variation(grid_b2hw: Tensor) -> Tensor:
+    """Mean absolute first difference of the displacement between neighbours, in units of the grid's own pixels."""
+    h, w = grid_b2hw.shape[-2:]
+    px = grid_b2hw * grid_b2hw.new_tensor([w / 2, h / 2])[:, None, None]
+    step = px.new_tensor([1.0, 0.0])[:, None, None]
+    dx = px[..., 1:] - px[..., :-1] - step
+    dy = px[..., 1:, :] - px[..., :-1, :] - step.flip(0)
+    return dx.abs().mean() + dy.abs().mean()
+
+
+def second_differences(grid_b2hw: Tensor) -> Tensor:
+    """Mean absolute second difference along rows and columns, in units of the grid's own pixels; 0 for affine flows."""
+    h, w = grid_b2hw.shape[-2:]
+    px = grid_b2hw * grid_b2hw.new_tensor([w / 2, h / 2])[:, None, None]
+    total = px.new_zeros(())
+    for axis in (-1, -2):
+        if px.shape[axis] >= 3:
+            total = total + torch.diff(px, n=2, dim=axis).abs().mean()
+    return total

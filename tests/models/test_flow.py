@@ -1,0 +1,213 @@
+"""Appearance flow: shapes, gradients, the anchor it starts from, occlusion, sizes, and what it turns away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from tests.models.inputs import random_condition
+from tryon.errors import BundleError
+from tryon.models.flow import (
+    GARMENT_CLASS,
+    LARGE,
+    MIN_COVER,
+    PARSE_CLASSES,
+    Flow,
+    FlowConfig,
+    visible_share,
+)
+from tryon.models.flow_layers import FusionStep, Pyramid, enlarge_grid
+from tryon.models.gmm import Gmm, GmmConfig, anchor_sources, apply_grid
+from tryon.models.layers import identity_grid
+from tryon.models.registry import num_parameters
+from tryon.models.state_dict import load_strictly, read_state
+from tryon.models.tps import tps_grid
+
+TINY = FlowConfig(width=4, levels=3, fused=8)
+
+
+def tiny() -> Flow:
+    torch.manual_seed(0)
+    return Flow(TINY).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 48), (128, 96), (96, 80), (32, 32)])
+@pytest.mark.parametrize("config", [TINY, FlowConfig(width=4, levels=5, fused=8, stem=1), FlowConfig(width=4, stem=4)])
+def test_shapes_and_ranges(size: tuple[int, int], config: FlowConfig) -> None:
+    network, condition = Flow(config).eval(), random_condition(2, size)
+    h, w = size[0] // config.stem, size[1] // config.stem
+    with torch.inference_mode():
+        prediction = network(condition)
+        warped, mask, grid = network.warp(condition)
+    assert len(prediction.grids) == config.levels
+    assert prediction.grids[-1].shape == (2, 2, h // 2, w // 2)
+    assert prediction.parse.shape == (2, len(PARSE_CLASSES), h, w)
+    assert (warped.shape, mask.shape, grid.shape) == ((2, 3, *size), (2, 1, *size), (2, *size, 2))
+    assert 0 <= float(mask.min()) < float(mask.max()) <= 1
+
+
+def test_presets_have_the_stated_sizes() -> None:
+    with torch.device("meta"):
+        small, large = num_parameters(Flow(FlowConfig())), num_parameters(Flow(LARGE))
+    assert small == pytest.approx(0.78e6, rel=0.01)
+    assert large == pytest.approx(47.4e6, rel=0.03), "the published condition generator"
+
+
+def test_gradients_reach_every_parameter() -> None:
+    network = tiny()
+    prediction = network(random_condition(2, (64, 48)))
+    loss = prediction.parse.square().mean() + torch.stack([g.square().mean() for g in prediction.grids]).sum()
+    loss.backward()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not dead
+
+
+def test_the_warped_picture_alone_teaches_the_flow() -> None:
+    network = tiny()
+    warped, _, _ = network.warp(random_condition(2, (64, 48)))
+    warped.square().mean().backward()  # type: ignore[no-untyped-call]
+    for step in network.steps:
+        assert isinstance(step, FusionStep)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in step.flow.parameters())
+
+
+def test_a_row_does_not_depend_on_its_neighbours_and_a_run_not_on_the_last() -> None:
+    network, condition = tiny(), random_condition(3, (64, 48))
+    with torch.inference_mode():
+        together, again = network.warp(condition), network.warp(condition)
+        alone = network.warp({name: value[1:2] for name, value in condition.items()})
+    assert all(torch.equal(a, b) for a, b in zip(together, again, strict=True))
+    assert all(torch.allclose(a[1:2], b, atol=1e-4) for a, b in zip(together, alone, strict=True))
+
+
+def test_an_untrained_network_is_close_to_the_anchor_at_every_level() -> None:
+    condition = random_condition(2, (64, 48))
+    with torch.inference_mode():
+        grids = Flow(FlowConfig()).eval()(condition).grids
+    for grid in grids:
+        anchor = tps_grid(anchor_sources(condition, 3), *grid.shape[-2:])
+        assert float((grid.permute(0, 2, 3, 1) - anchor).abs().max()) < 0.1
+
+
+def test_no_garment_is_predicted_where_none_was_warped_to() -> None:
+    network, condition = tiny(), random_condition(1, (64, 48))
+    last = network.head[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    with torch.inference_mode():
+        last.weight.zero_()
+        last.bias.zero_()  # type: ignore[union-attr]
+        prediction = network(condition)
+        grid = enlarge_grid(prediction.grids[-1], (32, 24))
+        small = avg_pool2d(condition["garment_mask"], 2)
+        _, cover, _ = apply_grid(small, small, grid)
+    odds = prediction.parse.exp()[:, GARMENT_CLASS : GARMENT_CLASS + 1]
+    assert float(odds[cover == 0].max()) == pytest.approx(MIN_COVER, rel=1e-3)
+    assert float(odds[cover == 1].median()) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_the_warped_mask_is_cut_where_the_parse_sees_an_occluder() -> None:
+    network, condition = tiny(), random_condition(1, (64, 48))
+    last = network.head[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    masks = {}
+    with torch.inference_mode():
+        for name in PARSE_CLASSES:
+            last.weight.zero_()
+            last.bias.copy_(torch.tensor([30.0 * (name == other) for other in PARSE_CLASSES]))  # type: ignore[union-attr]
+            masks[name] = network.warp(condition)[1]
+    assert float(masks["arms"].max()) < 1e-6
+    assert float(masks["other"].max()) < 1e-6
+    assert torch.equal(masks["garment"], masks["background"])
+    assert float(masks["garment"].max()) > 0.99
+
+
+def test_visible_share_is_what_background_and_garment_have_together() -> None:
+    logits = torch.log(torch.tensor([0.1, 0.6, 0.25, 0.05])).view(1, 4, 1, 1)
+    assert float(visible_share(logits)) == pytest.approx(0.7)
+
+
+def test_the_field_at_the_network_size_is_the_warp() -> None:
+    network, condition = tiny(), random_condition(2, (64, 48))
+    with torch.inference_mode():
+        _, _, grid = network.warp(condition)
+        at_grid, visible = network.at(network.field(condition), (64, 48))
+        large_grid, large_visible = network.at(network.field(condition)[:1], (130, 97))
+    assert torch.equal(at_grid, grid)
+    assert visible is not None
+    assert large_visible is not None
+    assert visible.shape == (2, 1, 64, 48)
+    assert (large_grid.shape, large_visible.shape) == ((1, 130, 97, 2), (1, 1, 130, 97))
+
+
+@pytest.mark.parametrize("size", [(128, 96), (131, 77), (8, 6)])
+def test_an_affine_flow_is_enlarged_exactly_up_to_the_edges(size: tuple[int, int]) -> None:
+    turn, shift = torch.tensor([[0.8, -0.3], [0.2, 1.1]]), torch.tensor([0.1, -0.2])
+    small = (identity_grid(8, 6) @ turn.T + shift).permute(2, 0, 1)[None]
+    assert torch.allclose(enlarge_grid(small, size)[0], identity_grid(*size) @ turn.T + shift, atol=1e-5)
+
+
+def test_pyramids_go_from_coarse_to_fine_and_round_up() -> None:
+    levels = Pyramid(3, (4, 8, 8), 8)(torch.rand(2, 3, 20, 14))
+    assert [tuple(level.shape) for level in levels] == [(2, 8, 3, 2), (2, 8, 5, 4), (2, 8, 10, 7)]
+
+
+def test_channels_last_and_bf16_agree() -> None:
+    network, condition = tiny(), random_condition(2, (64, 48))
+    with torch.inference_mode():
+        warped, mask, grid = network.warp(condition)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        last = network.warp(condition)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network.warp(condition)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(last, (warped, mask, grid), strict=True))
+    assert half[2].dtype == torch.float32, "positions are not rounded to bf16"
+    px = ((half[2] - grid) * torch.tensor([24.0, 32.0])).norm(dim=-1)
+    assert float(px.max()) < 1.0
+    assert float(px.mean()) < 0.3
+    assert float((half[1] - mask).abs().mean()) < 0.02
+
+
+def test_saved_and_loaded_without_change(tmp_path: Path) -> None:
+    network, other = tiny(), Flow(TINY).eval()
+    condition = random_condition(1, (64, 48))
+    save_file(network.state_dict(), tmp_path / "flow.safetensors")
+    load_strictly(other, read_state(str(tmp_path / "flow.safetensors")), "flow.safetensors", "flow")
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(network.warp(condition), other.warp(condition), strict=True))
+
+
+def test_weights_of_another_network_are_named() -> None:
+    with pytest.raises(BundleError, match=r"gmm\.safetensors is no checkpoint of flow: 'garment_pyramid.*is missing"):
+        load_strictly(tiny(), Gmm(GmmConfig(width=4)).state_dict(), "gmm.safetensors", "flow")
+
+
+def bad(name: str, value: Tensor) -> dict[str, Tensor]:
+    return {**random_condition(2, (64, 48)), name: value}
+
+
+NOT_A_NUMBER = torch.zeros(2, 3, 64, 48)
+NOT_A_NUMBER[1, 2, 3, 4] = torch.nan
+SECOND_EMPTY = torch.ones(2, 1, 64, 48)
+SECOND_EMPTY[:, :, 0], SECOND_EMPTY[1] = 0, 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (random_condition(1, (66, 48)), "inputs are 66x48.*multiples of 16"),
+        (random_condition(1, (64, 16)), "inputs are 64x16.*from 32 on"),
+        (bad("limbs", torch.zeros(2, 5, 64, 48)), "limbs is 5x64x48: the network takes 6x64x48"),
+        (bad("agnostic_mask", torch.zeros(2, 1, 32, 48)), "agnostic_mask is 1x32x48"),
+        (bad("garment", NOT_A_NUMBER), "garment holds values that are not finite"),
+        (bad("garment_mask", SECOND_EMPTY), "garment_mask of row 1 is empty"),
+        (bad("garment_mask", torch.ones(2, 1, 64, 48)), "garment_mask of row 0 is 1 everywhere"),
+    ],
+)
+def test_bad_input_is_named(condition: dict[str, Tensor], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        tiny()(condition)
