@@ -28,7 +28,7 @@ from tryon.training.recipes.flow import (
 from tryon.training.run import check_run, run
 
 SIZE = (64, 48)
-TINY = {"width": 8, "levels": 3, "fused": 16}
+TINY = {"width": 8, "levels": 3, "fused": 16, "stem": 2}
 COLUMNS = (*FlowRecipe.reads, "id", "true_flow")
 
 
@@ -69,9 +69,9 @@ def test_four_samples_are_learnt_by_heart(batch: Batch) -> None:
     with torch.no_grad():
         error = recipe.evaluate(recipe.network.eval(), tensors)[1]
         first = before.evaluate(before.network.eval(), tensors)[1]
-    assert losses[-1] < 0.6, "from 1.4"
-    assert float(error["val_flow_epe_px"].mean()) < 0.5 * float(first["val_flow_epe_px"].mean())
-    assert float(error["val_mask_iou"].mean()) > float(first["val_mask_iou"].mean()) + 0.1
+    assert losses[-1] < 0.45, "from 1.4"
+    assert float(error["val_flow_epe_px"].mean()) < 0.3 * float(first["val_flow_epe_px"].mean())
+    assert float(error["val_mask_iou"].mean()) > 0.7
 
 
 def test_the_same_seed_is_the_same_run_to_the_bit(batch: Batch) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tryon.config import Config
 from tryon.models.flow_layers import FusionStep, Pyramid, enlarge_grid, resize_to
 from tryon.models.gmm import anchor_sources, apply_grid
-from tryon.models.layers import ConvNormAct, ResidualBlock, identity_grid
+from tryon.models.layers import ConvNormAct, ResidualBlock, SelfAttention2d, identity_grid
 from tryon.models.tensors import LIMBS, REGIONS
 from tryon.models.tps import tps_grid
 
@@ -37,15 +37,17 @@ CHANNELS = {"garment": 3, "garment_mask": 1, "agnostic_mask": 1, "limbs": len(LI
 class FlowConfig(Config):
     """Size of the network. The default trains on a CPU; `LARGE` has the paper's widths."""
 
-    width: int = Field(16, ge=4, le=256, description="channels of the finest level; doubled twice, then kept")
-    levels: int = Field(4, ge=2, le=6, description="levels of the pyramids, each half the size of the one before")
-    fused: int = Field(32, ge=8, le=512, description="channels in which garment, person and parse are joined")
-    stem: int = Field(2, ge=1, le=4, description="inputs are reduced by this factor, by means, before the pyramids")
+    width: int = Field(24, ge=4, le=256, description="channels of the finest level; doubled twice, then kept")
+    levels: int = Field(3, ge=2, le=6, description="levels of the pyramids, each half the size of the one before")
+    fused: int = Field(
+        48, ge=8, le=512, multiple_of=4, description="channels in which garment, person and parse are joined"
+    )
+    stem: int = Field(4, ge=1, le=4, description="inputs are reduced by this factor, by means, before the pyramids")
 
 
 # The published generator's pyramids (96 to 384 channels, five levels). It joins them in 384 channels with one
-# convolution to the flow, 47.4 M parameters; in 256 channels with two it is 48.5 M here.
-LARGE = FlowConfig(width=96, levels=5, fused=256, stem=1)
+# convolution to the flow, 47.4 M parameters; in 244 channels with two it is 47.2 M here.
+LARGE = FlowConfig(width=96, levels=5, fused=244, stem=1)
 
 
 class FlowPrediction(NamedTuple):
@@ -75,7 +77,8 @@ class Flow(nn.Module):
         widths = [config.width * min(2**i, 4) for i in range(config.levels)]
         self.garment_pyramid = Pyramid(self.garment_channels, widths, fused)
         self.person_pyramid = Pyramid(self.person_channels, widths, fused)
-        self.first = ResidualBlock(fused, fused)
+        # Where a garment part goes depends on the whole garment and the whole body; convolutions see a part of each.
+        self.first = nn.Sequential(ResidualBlock(2 * fused, fused), SelfAttention2d(fused))
         self.steps = nn.ModuleList(FusionStep(fused) for _ in widths)
         seen = fused + self.person_channels + CHANNELS["garment"] + CHANNELS["garment_mask"]
         half = max(fused // 2, 8)
@@ -94,7 +97,7 @@ class Flow(nn.Module):
         check_inputs(condition)
         garment, person, shown = self._inputs(condition)
         levels = list(zip(self.garment_pyramid(garment), self.person_pyramid(person), strict=True))
-        x = self.first(levels[0][1])
+        x = self.first(torch.cat(levels[0], dim=1))
         change = torch.zeros_like(levels[0][1][:, :2], dtype=torch.float32)
         grids: list[Tensor] = []
         for step, (f_garment, f_person) in zip(self.steps, levels, strict=True):

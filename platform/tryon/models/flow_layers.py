@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from tryon.models.layers import ConvNormAct, ResidualBlock, identity_grid, sample_image
 
+# Corrections are a few hundredths of the photo. Unscaled, one step of Adam moves a flow by as much as it has to learn.
+FLOW_SCALE = 0.1
+
 
 class Pyramid(nn.Module):
     """Features at halving sizes, brought to one width and added up from coarse to fine."""
@@ -49,7 +52,7 @@ class FusionStep(nn.Module):
         last = self.flow[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.normal_(last.weight, std=1e-2)
         nn.init.zeros_(last.bias)
 
     def forward(self, garment: Tensor, person: Tensor, parse: Tensor, grid_b2hw: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +68,7 @@ class FusionStep(nn.Module):
             The flow's correction (b, 2, h, w), float32, and the parse's new features (b, c, h, w).
         """
         warped = sample_features(garment, grid_b2hw)
-        change = self.flow(torch.cat([warped, person, parse], dim=1)).float()
+        change = FLOW_SCALE * self.flow(torch.cat([warped, person, parse], dim=1)).float()
         warped = sample_features(garment, grid_b2hw + change)
         return change, self.parse(torch.cat([warped, person, parse], dim=1))
 

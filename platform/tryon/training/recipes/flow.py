@@ -33,7 +33,7 @@ class FlowRecipe(Recipe):
     network_name = "flow"
     reads = (*CONDITION_READS, "person", "category")
     optional = ("true_flow",)
-    defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
+    defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
         tensors = condition(batch, self.size)
