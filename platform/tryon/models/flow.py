@@ -7,7 +7,7 @@ the flow is a correction of the anchor that `gmm` starts from too, so that an un
 warp; both pyramids see positions; and the parse has the four classes that decide about the warp, the same for tops,
 trousers and dresses.
 
-Shape legend: b batch, h, w network size, h', w' the finest level's size: h / (2 * stem), w / (2 * stem).
+Shape legend: b batch, h, w network size. The finest level, where the flow ends, is h / (2 * stem), w / (2 * stem).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Flow(nn.Module):
         shown = F.avg_pool2d(torch.cat([condition["garment"] * mask, mask], dim=1), self.config.stem)
         person = torch.cat([condition[name] for name in ("agnostic_mask", "limbs", "regions")], dim=1)
         person = F.avg_pool2d(person, self.config.stem)
-        place = identity_grid(*shown.shape[-2:]).to(shown).permute(2, 0, 1).expand(len(shown), -1, -1, -1)
+        place = identity_grid(*shown.shape[-2:]).to(shown).permute(2, 0, 1).expand(shown.shape[0], -1, -1, -1)
         return torch.cat([shown, place], dim=1), torch.cat([person, _anchor(condition, person)], dim=1), shown
 
     def _parse(self, x: Tensor, person: Tensor, shown: Tensor, grid_b2hw: Tensor) -> Tensor:
@@ -129,14 +129,15 @@ class Flow(nn.Module):
         """The warp as one tensor, a row a sample: for `at`.
 
         Returns:
-            float32 (b, 3, h', w'): sampling position x, y, and the share of the garment that nothing hides.
+            float32 (b, 3, h / stem, w / stem): sampling position x, y, and the share of the garment nothing hides.
         """
         prediction = self(condition)
-        grid = prediction.grids[-1]
-        return torch.cat([grid, resize_to(visible_share(prediction.parse), grid)], dim=1)
+        visible = visible_share(prediction.parse)
+        grid = enlarge_grid(prediction.grids[-1], (visible.shape[-2], visible.shape[-1]))
+        return torch.cat([grid.permute(0, 3, 1, 2), visible], dim=1)
 
     @staticmethod
-    def at(field_b3hw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def at(field_b3hw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """A warp at any size: the flow is enlarged, not the garment, which is sampled once.
 
         Returns:
@@ -152,10 +153,9 @@ class Flow(nn.Module):
             Warped garment (b, 3, h, w), warped mask without what is hidden (b, 1, h, w), sampling grid (b, h, w, 2).
         """
         h, w = condition["garment"].shape[-2:]
-        prediction = self(condition)
-        grid = enlarge_grid(prediction.grids[-1], (h, w))
+        grid, visible = self.at(self.field(condition), (h, w))
         warped, mask, _ = apply_grid(condition["garment"], condition["garment_mask"], grid)
-        return warped, mask * resize_to(visible_share(prediction.parse), mask), grid
+        return warped, mask * visible, grid
 
 
 def visible_share(parse_logits: Tensor) -> Tensor:
@@ -170,13 +170,13 @@ def _anchor(condition: dict[str, Tensor], like: Tensor) -> Tensor:
 
 
 def check_inputs(condition: dict[str, Tensor]) -> None:
-    """Checks what the network is given; skipped while it is traced or compiled.
+    """Checks what the network is given; skipped on meta tensors and while it is exported or compiled.
 
     Raises:
         ValueError: wrong channel count, sizes that differ or are no multiples of 16, values that are not finite, a
             garment mask that is empty or everywhere 1; the message names the input and, where it is one, the row.
     """
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    if condition["garment"].is_meta or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
         return
     size = condition["garment"].shape[-2:]
     if size[0] % MULTIPLE or size[1] % MULTIPLE or min(size) < 2 * MULTIPLE:

@@ -103,4 +103,4 @@ def enlarge_grid(grid_b2hw: Tensor, size: tuple[int, int]) -> Tensor:
     grid = torch.cat([2 * grid[..., :1, :] - grid[..., 1:2, :], grid, 2 * grid[..., -1:, :] - grid[..., -2:-1, :]], 2)
     grid = torch.cat([2 * grid[..., :1] - grid[..., 1:2], grid, 2 * grid[..., -1:] - grid[..., -2:-1]], 3)
     inner = identity_grid(*size).to(grid.device) * grid.new_tensor([w / (w + 2), h / (h + 2)])
-    return sample_image(grid, inner.expand(len(grid), -1, -1, -1)).permute(0, 2, 3, 1)
+    return sample_image(grid, inner.expand(grid.shape[0], -1, -1, -1)).permute(0, 2, 3, 1)
