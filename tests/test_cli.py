@@ -18,9 +18,9 @@ from tryon import __version__
 from tryon.cli import main
 
 VERBS = (
-    "infer", "train", "evaluate", "serve", "demo", "doctor", "data synth", "data annotate", "data crawl", "data split",
-    "data augment", "data downsample", "data triplets", "data info", "data validate", "data report", "data diff",
-    "data export", "data sheet", "data gallery",
+    "infer", "train", "evaluate", "serve", "demo", "models", "doctor", "data synth", "data annotate", "data crawl",
+    "data split", "data augment", "data downsample", "data triplets", "data info", "data validate", "data report",
+    "data diff", "data export", "data sheet", "data gallery",
 )  # fmt: skip
 HELP_S = 0.5
 SIZE = "128x96"

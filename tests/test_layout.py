@@ -23,7 +23,7 @@ LAYERS = (
     ("engines",),
     ("data", "training", "evaluation"),
     ("serving",),
-    ("show", "show_data", "infer", "demo", "doctor", "cli", "cli_data", "cli_look"),
+    ("show", "show_data", "show_models", "infer", "demo", "doctor", "cli", "cli_data", "cli_look"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -189,6 +189,19 @@ def demo(
 
 
 @app.command()
+def models(
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with each preset's config.")] = False,
+) -> None:
+    """List the networks with their presets, parameters and cost.
+
+    Example: tryon models --json
+    """
+    from tryon.show_models import models_shown
+
+    models_shown(json)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has, what is missing, and how to get it."""
     from tryon.doctor import run_doctor

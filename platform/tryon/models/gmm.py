@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.contract import WARP_CONDITION, example_condition
 from tryon.models.layers import ConvNormAct, sample_image
 from tryon.models.tensors import LIMBS, REGIONS
 from tryon.models.tps import control_points, tps_grid
@@ -30,10 +31,14 @@ class GmmConfig(Config):
     grid: int = Field(5, ge=3, le=9, description="control points a side")
 
 
+LARGE = GmmConfig(width=120)  # 14.7 M parameters
+
+
 class Gmm(nn.Module):
     """TPS warp of a garment onto a person."""
 
     config_class = GmmConfig
+    role = "warp"
     person_channels = 1 + len(LIMBS) + len(REGIONS)
 
     def __init__(self, config: GmmConfig) -> None:
@@ -67,7 +72,7 @@ class Gmm(nn.Module):
         joined = self.reduce(torch.cat([f_garment, f_person], dim=1))
         features = self.match(torch.cat([joined, correlate(f_garment, f_person)], dim=1))
         pooled = F.adaptive_avg_pool2d(features, POOL).flatten(1)
-        offsets: Tensor = self.regress(pooled).view(len(pooled), -1, 2)
+        offsets: Tensor = self.regress(pooled).view(-1, self.config.grid**2, 2)  # -1: traced too
         return anchor_sources(condition, self.config.grid) + offsets
 
     def field(self, condition: dict[str, Tensor]) -> Tensor:
@@ -92,6 +97,14 @@ class Gmm(nn.Module):
         h, w = condition["garment"].shape[-2:]
         grid = tps_grid(self(condition), h, w)
         return apply_grid(condition["garment"], condition["garment_mask"], grid)
+
+    def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """See `tryon.models.contract.Runnable`."""
+        return example_condition(WARP_CONDITION, batch, height, width)
+
+    def infer(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`warp` on named tensors: warped_garment, warped_mask, grid."""
+        return dict(zip(("warped_garment", "warped_mask", "grid"), self.warp(inputs), strict=True))
 
 
 POOL = (8, 6)

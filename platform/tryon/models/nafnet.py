@@ -25,6 +25,14 @@ class NafNetConfig(Config):
     decoder_blocks: tuple[int, ...] = Field((1, 1, 1), description="blocks of each level on the way up")
 
 
+GOPRO = NafNetConfig(
+    in_channels=3, width=32, encoder_blocks=(1, 1, 1, 28), middle_blocks=1, decoder_blocks=(1, 1, 1, 1)
+)  # of the published deblurring checkpoint
+LARGE = NafNetConfig(
+    in_channels=6, width=64, encoder_blocks=(2, 2, 4, 8), middle_blocks=12, decoder_blocks=(2, 2, 2, 2)
+)  # AutoDIR's structural-correction module
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of each pixel."""
 
@@ -36,8 +44,7 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to the same shape."""
-        channels = (x.shape[1],)
-        normed = F.layer_norm(x.permute(0, 2, 3, 1), channels, self.weight, self.bias, self.eps)
+        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)
 
 
@@ -74,6 +81,7 @@ class NafNet(nn.Module):
     """U-shaped restoration network; the result is added to the image's own channels."""
 
     config_class = NafNetConfig
+    role = "refinement"
 
     def __init__(self, config: NafNetConfig) -> None:
         super().__init__()
@@ -121,6 +129,15 @@ class NafNet(nn.Module):
             y = decoder(up(y) + skips.pop())
         out: Tensor = (self.ending(y) + padded[:, -3:])[..., :h, :w]
         return out
+
+    def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """See `tryon.models.contract.Runnable`."""
+        generator = torch.Generator().manual_seed(0)
+        return {"image": torch.rand(batch, self.config.in_channels, height, width, generator=generator) * 2 - 1}
+
+    def infer(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`forward` on named tensors: image, with the context's channels in front, to restored."""
+        return {"restored": self(inputs["image"])}
 
 
 def _blocks(channels: int, num: int) -> nn.Sequential:

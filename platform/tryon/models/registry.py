@@ -19,6 +19,19 @@ NETWORKS: Mapping[str, str] = {
 }
 
 
+def network_class(name: str) -> type[Any]:
+    """The class of a network; its module is imported.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"unknown network {name!r} (known: {', '.join(NETWORKS)})", code="network-unknown")
+    module, _, attribute = NETWORKS[name].partition(":")
+    cls: type[Any] = getattr(import_module(module), attribute)
+    return cls
+
+
 def build_network(name: str, config: Mapping[str, Any]) -> nn.Module:
     """Constructs a network with random weights.
 
@@ -29,10 +42,7 @@ def build_network(name: str, config: Mapping[str, Any]) -> nn.Module:
     Raises:
         ConfigError: unknown name, or a config value that is unknown or out of bounds.
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"unknown network {name!r} (known: {', '.join(NETWORKS)})", code="network-unknown")
-    module, _, attribute = NETWORKS[name].partition(":")
-    cls = getattr(import_module(module), attribute)
+    cls = network_class(name)
     network: nn.Module = cls(parse_config(cls.config_class, config, f"network {name!r}"))
     return network
 

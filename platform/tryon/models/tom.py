@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.contract import SYNTHESIS_CONDITION, example_condition
 from tryon.models.layers import ConvNormAct, ResidualBlock, SelfAttention2d
 from tryon.models.tensors import LIMBS, REGIONS
 
@@ -27,10 +28,14 @@ class TomConfig(Config):
     num_blocks: int = Field(1, ge=1, le=8, description="residual blocks a level")
 
 
+LARGE = TomConfig(width=256, num_blocks=2)  # 512 features where the attention is; 32.1 M parameters
+
+
 class Tom(nn.Module):
     """Agnostic person + warped garment to try-on image and composition mask."""
 
     config_class = TomConfig
+    role = "synthesis"
     detail_channels = 3 + 1 + 3 + 1  # agnostic, its mask, warped garment, its mask: every pixel counts
     coarse_channels = len(LIMBS) + len(REGIONS) + 3  # limbs, regions, skin tone: a mean per block is enough
 
@@ -72,6 +77,14 @@ class Tom(nn.Module):
         # Starts at sigmoid(2) = 0.88 inside the warped mask: trust the warp, learn where arms and hair cover it.
         mask = torch.sigmoid(out[:, 3:] + 2.0) * warped_mask
         return {"rendering": rendering, "composition_mask": mask, "tryon": compose(condition, warped, mask, rendering)}
+
+    def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """See `tryon.models.contract.Runnable`."""
+        return example_condition(SYNTHESIS_CONDITION, batch, height, width)
+
+    def infer(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`forward` on named tensors: those of the condition, warped and warped_mask."""
+        return self(inputs, inputs["warped"], inputs["warped_mask"])  # type: ignore[no-any-return]
 
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)

@@ -50,5 +50,7 @@ def tps_basis(grid: int, height: int, width: int) -> Tensor:
 def tps_grid(sources_bk2: Tensor, height: int, width: int) -> Tensor:
     """Sampling grid (b, h, w, 2) in [-1, 1] for control points that sample at `sources_bk2` (x, y)."""
     b, k, _ = sources_bk2.shape
-    basis = tps_basis(round(k**0.5), height, width).to(sources_bk2.device)
+    # While a network is traced for export sizes are tensors; the basis is a constant there.
+    height, width = int(height), int(width)
+    basis = tps_basis(round(int(k) ** 0.5), height, width).to(sources_bk2.device)
     return (basis @ sources_bk2.float()).view(b, height, width, 2)

@@ -1,0 +1,46 @@
+"""What `tryon models` shows: the registered networks as a table, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tryon.models.table import NetworkRow
+
+console = Console()
+
+
+def models_shown(as_json: bool) -> None:
+    """Prints every preset of every network; JSON goes to standard output and nothing else does."""
+    from tryon.models.table import COUNTED, network_rows
+
+    rows = network_rows()
+    if as_json:
+        print(json.dumps({"counted": COUNTED, "networks": [asdict(row) for row in rows]}, indent=2))  # noqa: T201
+        return
+    console.print(models_table(rows))
+    console.print(f"MACs: {COUNTED}. A preset is a constant of the network's module.", highlight=False)
+
+
+def models_table(rows: list[NetworkRow]) -> Table:
+    """Networks and presets against sizes; '-' where a network does not say."""
+    from tryon.models.table import SIZES
+
+    table = Table()
+    for title in ("network", "preset", "role", "paper"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("parameters, M", justify="right")
+    sizes = [f"{h}x{w}" for h, w in SIZES]
+    for size in sizes:
+        table.add_column(f"GMACs {size}", justify="right")
+    for row in rows:
+        costs = [row.macs[size] for size in sizes]
+        cells = ["-" if macs is None else f"{macs / 1e9:.2f}" for macs in costs]
+        paper = f"arXiv {row.paper}" if row.paper else "-"
+        table.add_row(row.name, row.preset, row.role or "-", paper, f"{row.num_parameters / 1e6:.2f}", *cells)
+    return table
