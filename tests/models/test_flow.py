@@ -144,6 +144,17 @@ def test_the_field_at_the_network_size_is_the_warp() -> None:
     assert (large_grid.shape, large_visible.shape) == ((1, 130, 97, 2), (1, 1, 130, 97))
 
 
+def test_named_tensors_in_and_out_are_the_warp_and_meta_tensors_are_taken() -> None:
+    network = tiny()
+    inputs = network.example_inputs(2, 64, 48)
+    with torch.inference_mode():
+        out, warp = network.infer(inputs), network.warp(inputs)
+    assert list(out) == ["warped_garment", "warped_mask", "grid"]
+    assert all(torch.equal(a, b) for a, b in zip(out.values(), warp, strict=True))
+    on_meta = network.to("meta").infer({name: value.to("meta") for name, value in inputs.items()})
+    assert {name: value.shape for name, value in on_meta.items()} == {name: value.shape for name, value in out.items()}
+
+
 @pytest.mark.parametrize("size", [(128, 96), (131, 77), (8, 6)])
 def test_an_affine_flow_is_enlarged_exactly_up_to_the_edges(size: tuple[int, int]) -> None:
     turn, shift = torch.tensor([[0.8, -0.3], [0.2, 1.1]]), torch.tensor([0.1, -0.2])

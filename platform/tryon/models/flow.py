@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.contract import WARP_CONDITION, example_condition
 from tryon.models.flow_layers import FusionStep, Pyramid, enlarge_grid, resize_to
 from tryon.models.gmm import anchor_sources, apply_grid
 from tryon.models.layers import ConvNormAct, ResidualBlock, SelfAttention2d, identity_grid
@@ -66,6 +67,7 @@ class Flow(nn.Module):
     """Appearance-flow warp of a garment onto a person."""
 
     config_class = FlowConfig
+    role = "warp"
     garment_channels = CHANNELS["garment"] + CHANNELS["garment_mask"] + 2  # and each pixel's own position
     # and the position that the anchor gives each pixel
     person_channels = CHANNELS["agnostic_mask"] + CHANNELS["limbs"] + CHANNELS["regions"] + 2
@@ -107,6 +109,14 @@ class Flow(nn.Module):
             change = change + more
             grids.append(anchor + change)
         return FlowPrediction(tuple(grids), self._parse(x, person, shown, grids[-1]))
+
+    def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """See `tryon.models.contract.Runnable`."""
+        return example_condition(WARP_CONDITION, batch, height, width)
+
+    def infer(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`warp` on named tensors: warped_garment, warped_mask, grid."""
+        return dict(zip(("warped_garment", "warped_mask", "grid"), self.warp(inputs), strict=True))
 
     def _inputs(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs of the garment's and the person's pyramid at the stem's size; garment and mask without positions."""
