@@ -201,6 +201,21 @@ def models(
     models_shown(json)
 
 
+@app.command("export-onnx")
+def export_onnx(
+    role: Annotated[str, typer.Option(help="warp, synthesis or refinement: which of the bundle's networks.")],
+    out: Annotated[str, typer.Option(help="URI of the .onnx file to write.")],
+    bundle: BundleOption = None,
+) -> None:
+    """Write a network of a bundle as ONNX, at its own size for any batch, checked against PyTorch.
+
+    Example: tryon export-onnx --bundle bundles/mine --role synthesis --out tom.onnx
+    """
+    from tryon.show_models import export_shown
+
+    export_shown(bundle, role, out)
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine has, what is missing, and how to get it."""

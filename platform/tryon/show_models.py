@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from tryon.models.bundle import Role
     from tryon.models.table import NetworkRow
 
 console = Console()
@@ -25,6 +26,20 @@ def models_shown(as_json: bool) -> None:
         return
     console.print(models_table(rows))
     console.print(f"MACs: {COUNTED}. A preset is a constant of the network's module.", highlight=False)
+
+
+def export_shown(bundle: str | None, role: str, out: str) -> None:
+    """Exports a bundle's network and says what the file takes, gives and how well it agrees."""
+    from tryon.models.bundle import default_bundle, load_bundle
+    from tryon.models.export import export_onnx
+
+    network, size = load_bundle(bundle or default_bundle()).network(cast("Role", role))
+    written = export_onnx(network, out, size)
+    agrees = "not checked: onnxruntime is not installed"
+    if written.difference is not None:
+        agrees = f"at most {written.difference:.1g} from PyTorch"
+    console.print(f"export    {role} at {size[0]}x{size[1]}, {written.num_bytes / 1e6:.1f} MB, {agrees} -> {out}")
+    console.print(f"          {', '.join(written.inputs)} -> {', '.join(written.outputs)}", highlight=False)
 
 
 def models_table(rows: list[NetworkRow]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tryon.cli import main
 from tryon.errors import TryonError
 from tryon.models import export
+from tryon.models.bundle import write_network
 from tryon.models.contract import Runnable
 from tryon.models.export import TOLERANCE, export_onnx
 from tryon.models.nafnet import LayerNorm2d
@@ -118,3 +121,23 @@ def test_layer_norm_and_splines_are_to_the_bit_what_they_were_before_they_could_
     assert torch.equal(norm(x), before.permute(0, 3, 1, 2))
     sources: Tensor = control_points(5)[None] + 0.1 * torch.randn(3, 25, 2, generator=torch.Generator().manual_seed(1))
     assert torch.equal(tps_grid(sources, 32, 24), (tps_basis(5, 32, 24) @ sources).view(3, 32, 24, 2))
+
+
+def test_the_verb_writes_a_bundles_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    network, size = network_of("tom"), CONFIGS["tom"][1]
+    bundle, out = str(tmp_path / "bundle"), tmp_path / "tom.onnx"
+    write_network(bundle, "synthesis", "tom", network, config=network.config, size=size, training={}, metrics={})  # type: ignore[arg-type]
+    for role, code in (("synthesis", 0), ("painting", 2)):
+        monkeypatch.setattr(
+            sys, "argv", ["tryon", "export-onnx", "--bundle", bundle, "--role", role, "--out", str(out)]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert int(ended.value.code or 0) == code
+    shown = capsys.readouterr()
+    assert "warped_mask -> rendering, composition_mask, tryon" in shown.out
+    assert "has no painting network (it has: synthesis)" in shown.err
+    assert out.stat().st_size > 100_000
