@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from tests.models.inputs import random_condition
 from tryon.errors import BundleError
+from tryon.models.export import export_onnx
 from tryon.models.flow import (
     GARMENT_CLASS,
     LARGE,
@@ -153,6 +154,15 @@ def test_named_tensors_in_and_out_are_the_warp_and_meta_tensors_are_taken() -> N
     assert all(torch.equal(a, b) for a, b in zip(out.values(), warp, strict=True))
     on_meta = network.to("meta").infer({name: value.to("meta") for name, value in inputs.items()})
     assert {name: value.shape for name, value in on_meta.items()} == {name: value.shape for name, value in out.items()}
+
+
+def test_as_onnx_it_agrees_at_any_batch(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs tryon[onnx]")
+    pytest.importorskip("onnxruntime", reason="needs tryon[onnx]")
+    exported = export_onnx(tiny(), str(tmp_path / "flow.onnx"), (64, 48))
+    assert exported.outputs == ("warped_garment", "warped_mask", "grid")
+    assert exported.difference is not None
+    assert exported.difference < 1e-3
 
 
 @pytest.mark.parametrize("size", [(128, 96), (131, 77), (8, 6)])
