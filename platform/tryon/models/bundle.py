@@ -27,7 +27,7 @@ from tryon.models.registry import build_network, num_parameters
 
 DEMO_BUNDLE = "out/demo/bundle"
 MANIFEST = "bundle.json"
-Role = Literal["warp", "synthesis", "refinement"]
+Role = Literal["warp", "synthesis", "refinement", "parsing"]
 ROLE_STAGES: Mapping[str, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
 
 

@@ -16,6 +16,7 @@ NETWORKS: Mapping[str, str] = {
     "flow": "tryon.models.flow:Flow",
     "tom": "tryon.models.tom:Tom",
     "nafnet": "tryon.models.nafnet:NafNet",
+    "segment": "tryon.models.segment:Segment",
 }
 
 

@@ -14,6 +14,7 @@ RECIPES: Mapping[str, str] = {
     "flow": "tryon.training.recipes.flow:FlowRecipe",
     "tom": "tryon.training.recipes.tom:TomRecipe",
     "scm": "tryon.training.recipes.scm:ScmRecipe",
+    "segment": "tryon.training.recipes.segment:SegmentRecipe",
 }
 
 
