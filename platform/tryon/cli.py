@@ -104,7 +104,7 @@ def infer(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="gmm (warping), tom (synthesis) or scm (refinement).")],
+    recipe: Annotated[str, typer.Argument(help="gmm or flow (warping), tom (synthesis), scm (refinement), segment.")],
     data: Annotated[str, typer.Option(help="URI of an annotated data set.")],
     out: Annotated[str, typer.Option(help="URI of the bundle to write into; its other networks are kept.")],
     bundle: Annotated[
@@ -122,7 +122,7 @@ def train(
 ) -> None:
     """Train a network with Ray Train and write it into a bundle. A run that was cut off goes on.
 
-    Train gmm first, then tom (on the frozen warp), then scm (on both).
+    Train gmm or flow first, then tom (on the frozen warp), then scm (on both).
 
     Example: tryon train gmm --data data/train --out bundles/mine --set steps=2000
     """

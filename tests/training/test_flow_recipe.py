@@ -153,3 +153,11 @@ def test_a_bundle_that_the_warp_stage_runs(small_data: str, tmp_path: Path) -> N
         assert warped["warped_garment"][i].shape == (*shape, 3)
         assert warped["warped_mask"][i].shape == shape
         assert warped["warped_mask"][i].max() > 0
+
+
+def test_synthesis_and_refinement_train_on_a_frozen_flow(small_data: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "bundle")
+    for recipe, network in {"flow": {"width": 8, "fused": 16}, "tom": {"width": 16}, "scm": {"width": 8}}.items():
+        options = {"size": [64, 48], "steps": 2, "batch_size": 2, "num_workers": 0, "network": network}
+        run(check_run(recipe, small_data, out, options), lambda _: None)
+    assert {entry.network for entry in load_bundle(out).manifest.networks.values()} == {"flow", "tom", "nafnet"}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tryon.models.bundle import Role
+from tryon.models.flow import Flow
 from tryon.models.gmm import Gmm
 from tryon.models.tensors import CONDITION_READS, condition
 from tryon.training.recipes.base import Recipe, StepOutput, Tensors, gradient_l1, psnr, worn_garment
@@ -53,6 +54,6 @@ class TomRecipe(Recipe):
 @torch.no_grad()
 def frozen_warp(network: nn.Module, tensors: Tensors) -> tuple[Tensor, Tensor]:
     """Warped garment and mask by a trained warp network, without gradients."""
-    assert isinstance(network, Gmm)
+    assert isinstance(network, Gmm | Flow)
     warped, mask, _ = network.warp(tensors)
     return warped, mask
