@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from tryon.data.simulator import simulate
-from tryon.models.metrics import MS_SSIM_MIN_SIDE, paired_metrics
+from tryon.models.metrics import MS_SSIM_MIN_SIDE, flow_end_point_error, paired_metrics, parse_miou, vif
 
 PERSON = simulate(0, 0, 192, 176)["person"]
 
@@ -54,3 +55,28 @@ def test_sizes_must_agree() -> None:
         paired_metrics([PERSON], [PERSON[:-1]])
     with pytest.raises(ValueError, match=r"shorter|longer"):
         paired_metrics([PERSON], [])
+
+
+def test_end_point_error_over_valid_pixels() -> None:
+    truth, valid = torch.zeros(2, 4, 4, 2), torch.zeros(2, 4, 4, dtype=torch.bool)
+    truth[0, 2:] = float("nan")
+    valid[0, :2] = True
+    error = flow_end_point_error(torch.tensor([3.0, 4.0]).expand(2, 4, 4, 2), truth, valid)
+    assert float(error[0]) == pytest.approx(5)
+    assert bool(error[1].isnan())
+
+
+def test_vif_and_parse_miou() -> None:
+    assert vif(PERSON, PERSON) == pytest.approx(1, abs=1e-3)
+    assert vif(noisy(30), PERSON) < vif(noisy(8), PERSON) < 0.95
+    predicted, truth = torch.tensor([[[4, 4, 0, 0]]]), torch.tensor([[[4, 0, 0, 0]]])
+    assert float(parse_miou(predicted, truth)[0]) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_parse_miou_counts_the_classes_that_are_shown() -> None:
+    truth, predicted = torch.zeros(3, 2, 2, dtype=torch.long), torch.zeros(3, 2, 2, dtype=torch.long)
+    truth[1, 0] = 4
+    predicted[1, 0, 0] = 4  # class 4: 1 of 2; background: 2 of 3
+    predicted[2] = 17
+    assert parse_miou(predicted, truth).tolist() == pytest.approx([1.0, (1 / 2 + 2 / 3) / 2, 0.0])
+    assert parse_miou(predicted, truth, classes=(4,)).tolist() == pytest.approx([1.0, 0.5, 1.0])

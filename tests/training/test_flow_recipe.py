@@ -12,6 +12,7 @@ from tryon.data.shards import read_shard, resize_row
 from tryon.models.bundle import load_bundle
 from tryon.models.flow import PARSE_CLASSES
 from tryon.models.layers import identity_grid
+from tryon.models.losses import second_differences, total_variation
 from tryon.sample import Batch, Label
 from tryon.stages.warp import Warp
 from tryon.training.config import TrainConfig
@@ -22,8 +23,6 @@ from tryon.training.recipes.flow import (
     level_losses,
     parse_classes,
     parse_loss,
-    second_differences,
-    total_variation,
 )
 from tryon.training.run import check_run, run
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tryon.config import Config
@@ -98,18 +97,6 @@ def optional_mask(batch: Mapping[str, Any], name: str, size: tuple[int, int]) ->
     """A mask column as a tensor, or None where the data set has none."""
     column = batch.get(name)
     return None if column is None or column[0] is None else masks_to_tensor(column, size)
-
-
-def masked_l1(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference over the pixels of a mask (b, 1, h, w), per channel."""
-    return ((a - b).abs() * mask).sum() / (mask.sum() * a.shape[1]).clamp_min(1.0)
-
-
-def gradient_l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of horizontal and vertical image gradients: keeps edges sharp."""
-    dx = F.l1_loss(a[..., 1:] - a[..., :-1], b[..., 1:] - b[..., :-1])
-    dy = F.l1_loss(a[..., 1:, :] - a[..., :-1, :], b[..., 1:, :] - b[..., :-1, :])
-    return dx + dy
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

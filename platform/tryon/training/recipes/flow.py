@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from tryon.models.bundle import Role
 from tryon.models.flow import PARSE_CLASSES, Flow, FlowPrediction
 from tryon.models.gmm import apply_grid
+from tryon.models.losses import masked_l1, second_differences, total_variation
 from tryon.models.tensors import CONDITION_READS, condition
 from tryon.sample import NUM_LABELS, Label
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, masked_l1, worn_garment
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, worn_garment
 from tryon.training.recipes.gmm import covered, end_point_error, flow_to_grid
 
 ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
@@ -116,24 +117,3 @@ def level_losses(grid_b2hw: Tensor, tensors: Tensors) -> dict[str, Tensor]:
         truth = F.adaptive_avg_pool2d(tensors["true_grid"], size) / valid.clamp_min(1e-6)
         parts["flow"] = masked_l1(grid_b2hw, truth, (valid > 0.5).float())  # half empty: the mean is off its centre
     return parts
-
-
-def total_variation(grid_b2hw: Tensor) -> Tensor:
-    """Mean absolute first difference of the displacement between neighbours, in units of the grid's own pixels."""
-    h, w = grid_b2hw.shape[-2:]
-    px = grid_b2hw * grid_b2hw.new_tensor([w / 2, h / 2])[:, None, None]
-    step = px.new_tensor([1.0, 0.0])[:, None, None]
-    dx = px[..., 1:] - px[..., :-1] - step
-    dy = px[..., 1:, :] - px[..., :-1, :] - step.flip(0)
-    return dx.abs().mean() + dy.abs().mean()
-
-
-def second_differences(grid_b2hw: Tensor) -> Tensor:
-    """Mean absolute second difference along rows and columns, in units of the grid's own pixels; 0 for affine flows."""
-    h, w = grid_b2hw.shape[-2:]
-    px = grid_b2hw * grid_b2hw.new_tensor([w / 2, h / 2])[:, None, None]
-    total = px.new_zeros(())
-    for axis in (-1, -2):
-        if px.shape[axis] >= 3:
-            total = total + torch.diff(px, n=2, dim=axis).abs().mean()
-    return total

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from tryon.models.bundle import Role
 from tryon.models.gmm import apply_grid
 from tryon.models.layers import identity_grid
+from tryon.models.losses import masked_l1, second_order
+from tryon.models.metrics import flow_end_point_error
 from tryon.models.tensors import CONDITION_READS, condition
 from tryon.models.tps import tps_grid
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, masked_l1, worn_garment
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, worn_garment
 
 
 class GmmRecipe(Recipe):
@@ -80,23 +82,13 @@ def flow_to_grid(flow_bhw2: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[Tens
 
 def end_point_error(grid_bhw2: Tensor, tensors: Tensors, size: tuple[int, int]) -> Tensor:
     """Mean distance in px of garment positions from the truth, per sample, over the worn garment, seen or not."""
-    h, w = size
-    difference = (grid_bhw2.permute(0, 3, 1, 2) - tensors["true_grid"]) * grid_bhw2.new_tensor([w / 2, h / 2])[
-        :, None, None
-    ]
-    distance = difference.square().sum(1).sqrt() * tensors["true_valid"][:, 0]
-    return distance.flatten(1).sum(1) / tensors["true_valid"].flatten(1).sum(1).clamp_min(1)
+    half = grid_bhw2.new_tensor([size[1] / 2, size[0] / 2])
+    truth = tensors["true_grid"].permute(0, 2, 3, 1)
+    valid = tensors["true_valid"][:, 0] > 0.5
+    error = flow_end_point_error(grid_bhw2 * half, truth * half, valid)
+    return torch.where(valid.flatten(1).any(1), error, 0.0)
 
 
 def covered(tensors: Tensors) -> Tensor:
     """Where arms may hide the garment: the warp is not asked to leave such places empty."""
     return tensors["limbs"][:, :4].amax(1, keepdim=True)
-
-
-def second_order(sources_bk2: Tensor) -> Tensor:
-    """Mean absolute second difference of neighbouring control points, along rows and columns."""
-    side = round(sources_bk2.shape[1] ** 0.5)
-    lattice = sources_bk2.view(-1, side, side, 2)
-    rows = lattice[:, 2:] - 2 * lattice[:, 1:-1] + lattice[:, :-2]
-    columns = lattice[:, :, 2:] - 2 * lattice[:, :, 1:-1] + lattice[:, :, :-2]
-    return rows.abs().mean() + columns.abs().mean()

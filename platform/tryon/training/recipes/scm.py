@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tryon.models.bundle import Role
+from tryon.models.losses import gradient_l1
 from tryon.models.tensors import CONDITION_READS, condition, images_to_tensor, masks_to_tensor
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, gradient_l1, psnr, worn_garment
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, psnr, worn_garment
 from tryon.training.recipes.tom import frozen_warp
 
 

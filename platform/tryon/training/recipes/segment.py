@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tryon.images import resize
 from tryon.models.bundle import Role
+from tryon.models.metrics import parse_miou
 from tryon.models.tensors import Size, images_to_tensor, labels_to_mask
 from tryon.sample import NUM_LABELS, PALETTE, Label
 from tryon.training.recipes.base import Recipe, StepOutput, Tensors
@@ -47,8 +48,8 @@ class SegmentRecipe(Recipe):
         labels = network(tensors["person"]).argmax(1)
         garment = torch.isin(labels, torch.tensor(GARMENTS, device=labels.device))
         figures = {
-            "val_miou": mean_iou(labels, tensors["labels"]),
-            "val_garment_iou": mean_iou(garment.long(), (tensors["garment"][:, 0] > 0.5).long(), classes=(1,)),
+            "val_miou": parse_miou(labels, tensors["labels"]),
+            "val_garment_iou": parse_miou(garment.long(), (tensors["garment"][:, 0] > 0.5).long(), classes=(1,)),
             "val_pixel_accuracy": (labels == tensors["labels"]).float().flatten(1).mean(1),
         }
         return {"parse": labels_to_picture(labels), "truth": labels_to_picture(tensors["labels"])}, figures
@@ -70,22 +71,3 @@ def labels_to_picture(labels_bhw: Tensor) -> Tensor:
     """int64 (b, h, w) to the labels' colours, (b, 3, h, w) in [-1, 1]."""
     colours = torch.as_tensor(PALETTE, device=labels_bhw.device).float().div(127.5).sub(1.0)
     return colours[labels_bhw].permute(0, 3, 1, 2)
-
-
-def mean_iou(predicted: Tensor, truth: Tensor, classes: Sequence[int] = tuple(range(NUM_LABELS))) -> Tensor:
-    """Intersection over union, averaged over the classes that prediction or truth shows.
-
-    Args:
-        predicted: int64 (b, h, w).
-        truth: int64 (b, h, w).
-        classes: that count.
-
-    Returns:
-        float32 (b,) in [0, 1]; 1 where neither shows any of the classes.
-    """
-    wanted = torch.tensor(classes, device=truth.device)[:, None, None, None]
-    a, b = (predicted == wanted).flatten(2), (truth == wanted).flatten(2)
-    union = (a | b).sum(2)
-    iou = (a & b).sum(2) / union.clamp_min(1)
-    num_shown = (union > 0).sum(0)
-    return torch.where(num_shown > 0, iou.sum(0) / num_shown.clamp_min(1), 1.0)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from tryon.models.bundle import Role
 from tryon.models.flow import Flow
 from tryon.models.gmm import Gmm
+from tryon.models.losses import gradient_l1
 from tryon.models.tensors import CONDITION_READS, condition
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, gradient_l1, psnr, worn_garment
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, psnr, worn_garment
 
 
 class TomRecipe(Recipe):
