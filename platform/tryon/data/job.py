@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -174,12 +174,8 @@ def run_job(job: Job, out: str, *, num_actors: int | None = None, on_report: OnR
     out = storage.absolute(out)
     writer = ManifestWriter(out, job.fields, job.config, job.annotators, job.parents, job.source.licence)
     count = TaskCount(job.source)
-    for report in run_shards(_tasks(job), partial(JobWorker, job, out), num_actors=num_actors):
+    for report in run_shards(job.source.tasks(), partial(JobWorker, job, out), num_actors=num_actors):
         writer.add(report)
         if on_report is not None:
             on_report(report, count.total)
     return writer.finish()
-
-
-def _tasks(job: Job) -> Iterator[Any]:
-    yield from job.source.tasks()

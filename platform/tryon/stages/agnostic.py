@@ -18,7 +18,7 @@ from tryon.images import resize
 from tryon.sample import CATEGORIES, GREY, Label, Row
 from tryon.stages._priors import BodyMaps, body_maps, hand_tip
 from tryon.stages.base import RowStage
-from tryon.stages.skeleton import SIDES, Body, body_of, draw_capsule, fill_hull
+from tryon.stages.skeleton import SIDES, Body, at_work_size, body_of, draw_capsule, fill_hull
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -83,11 +83,7 @@ def agnostic_mask(parse: UInt8, pose: npt.NDArray[np.float32], person_mask: UInt
         uint8 (H, W), {0, 1}.
     """
     height, width = parse.shape
-    scale = WORK_PX / max(height, width)
-    shape = max(2, round(height * scale)), max(2, round(width * scale))
-    small_pose = pose.copy()
-    small_pose[:, 0] *= shape[1] / width
-    small_pose[:, 1] *= shape[0] / height
+    shape, small_pose = at_work_size(pose, height, width, WORK_PX)
     body = body_of(small_pose)
     maps = body_maps(body, shape)
     small = resize(parse, *shape, nearest=True)

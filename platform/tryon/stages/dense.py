@@ -22,7 +22,7 @@ from tryon.sample import Joint, Label, Row
 from tryon.stages._priors import hand_tip
 from tryon.stages.base import RowStage
 from tryon.stages.parse import enlarge
-from tryon.stages.skeleton import SIDES, Body, Point, body_of, draw_capsule, fill_hull
+from tryon.stages.skeleton import SIDES, Body, Point, at_work_size, body_of, draw_capsule, fill_hull
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -106,11 +106,7 @@ def draw_dense(pose: npt.NDArray[np.float32], parse: UInt8, person_mask: UInt8) 
         SampleError: the pose is empty.
     """
     height, width = parse.shape
-    scale = WORK_PX / max(height, width)
-    shape = max(2, round(height * scale)), max(2, round(width * scale))
-    small_pose = pose.copy()
-    small_pose[:, 0] *= shape[1] / width
-    small_pose[:, 1] *= shape[0] / height
+    shape, small_pose = at_work_size(pose, height, width, WORK_PX)
     body = body_of(small_pose)
     parts, axes = _draw(body, resize(parse, *shape, nearest=True))
     full = enlarge(parts, height, width)

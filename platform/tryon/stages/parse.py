@@ -34,7 +34,7 @@ from tryon.stages._materials import (
 )
 from tryon.stages._priors import BodyMaps, body_maps
 from tryon.stages.base import RowStage
-from tryon.stages.skeleton import Body, body_of
+from tryon.stages.skeleton import Body, at_work_size, body_of
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -77,12 +77,8 @@ class GeometricParse(RowStage):
         """
         person: UInt8 = row["person"]
         height, width = person.shape[:2]
-        scale = WORK_PX / max(height, width)
-        shape = max(2, round(height * scale)), max(2, round(width * scale))
+        shape, pose = at_work_size(row["pose"], height, width, WORK_PX)
         image = resize(person, *shape)
-        pose = row["pose"].copy()
-        pose[:, 0] *= shape[1] / width
-        pose[:, 1] *= shape[0] / height
         mask = resize(row["person_mask"].astype(np.float32), *shape)
         window = _window(mask)
         top, left = window[0].start, window[1].start

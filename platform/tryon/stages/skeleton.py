@@ -20,6 +20,26 @@ _SUBPIXEL_BITS = 4  # OpenCV's fixed-point drawing, so that small images do not 
 _FAR_PX = 16_000.0  # fixed-point coordinates beyond this overflow OpenCV's 16-bit-safe clipping
 
 
+def at_work_size(pose: Float32, height: int, width: int, work_px: int) -> tuple[tuple[int, int], Float32]:
+    """The size at which geometry is worked out, and the keypoints there.
+
+    Args:
+        pose: float32 (25, 3), px of the photo; left as it is.
+        height: of the photo, px.
+        width: of the photo, px.
+        work_px: the longest side to work at.
+
+    Returns:
+        (height, width) px, each at least 2, and float32 (25, 3) in these px.
+    """
+    scale = work_px / max(height, width)
+    shape = max(2, round(height * scale)), max(2, round(width * scale))
+    scaled = pose.copy()
+    scaled[:, 0] *= shape[1] / width
+    scaled[:, 1] *= shape[0] / height
+    return shape, scaled
+
+
 @dataclass(frozen=True)
 class Body:
     """A body whose joints are all defined, px.

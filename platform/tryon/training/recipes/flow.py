@@ -14,10 +14,10 @@ from tryon.models.bundle import Role
 from tryon.models.flow import PARSE_CLASSES, Flow, FlowPrediction
 from tryon.models.gmm import apply_grid
 from tryon.models.losses import masked_l1, second_differences, total_variation
-from tryon.models.tensors import CONDITION_READS, condition
+from tryon.models.tensors import CONDITION_READS
 from tryon.sample import NUM_LABELS, Label
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, worn_garment
-from tryon.training.recipes.gmm import covered, end_point_error, flow_to_grid
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors
+from tryon.training.recipes.gmm import covered, end_point_error, warp_figures, warp_shown, warp_tensors
 
 ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
 WEIGHTS = {"image": 1.0, "mask": 1.0, "parse": 0.5, "tv": 0.02, "smooth": 0.05, "flow": 8.0}
@@ -37,12 +37,8 @@ class FlowRecipe(Recipe):
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
-        tensors = condition(batch, self.size)
-        tensors["person"], tensors["worn_mask"] = worn_garment(batch, self.size)
+        tensors = warp_tensors(batch, self.size)
         tensors["classes"] = parse_classes(batch, tensors["worn_mask"], self.size)
-        flows = batch.get("true_flow")
-        if flows is not None and flows[0] is not None:
-            tensors["true_grid"], tensors["true_valid"] = flow_to_grid(np.stack(flows))
         return tensors
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
@@ -58,17 +54,11 @@ class FlowRecipe(Recipe):
     def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
         assert isinstance(network, Flow)
         warped, mask, grid = network.warp(tensors)
-        worn = tensors["worn_mask"]
-        union = torch.maximum(mask, worn).flatten(1).sum(1).clamp_min(1)
-        figures = {
-            "val_mask_iou": torch.minimum(mask, worn).flatten(1).sum(1) / union,
-            "val_l1": ((warped - tensors["person"]).abs() * worn).flatten(1).sum(1) / (3 * worn.flatten(1).sum(1) + 1),
-        }
+        figures = warp_figures(warped, mask, grid, tensors, self.size)
         if "true_grid" in tensors:
-            figures["val_flow_epe_px"] = end_point_error(grid, tensors, self.size)
-            seen = {**tensors, "true_valid": tensors["true_valid"] * (worn > 0.5)}
+            seen = {**tensors, "true_valid": tensors["true_valid"] * (tensors["worn_mask"] > 0.5)}
             figures["val_flow_epe_visible_px"] = end_point_error(grid, seen, self.size)
-        return {"warped": warped * mask, "truth": tensors["person"] * worn}, figures
+        return warp_shown(warped, mask, tensors), figures
 
 
 def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, int]) -> Tensor:

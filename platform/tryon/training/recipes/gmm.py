@@ -30,12 +30,7 @@ class GmmRecipe(Recipe):
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
-        tensors = condition(batch, self.size)
-        tensors["person"], tensors["worn_mask"] = worn_garment(batch, self.size)
-        flows = batch.get("true_flow")
-        if flows is not None and flows[0] is not None:
-            tensors["true_grid"], tensors["true_valid"] = flow_to_grid(np.stack(flows))
-        return tensors
+        return warp_tensors(batch, self.size)
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
         sources = network(tensors).float()
@@ -55,15 +50,35 @@ class GmmRecipe(Recipe):
     def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
         grid = tps_grid(network(tensors).float(), *self.size)
         warped, mask, _ = apply_grid(tensors["garment"], tensors["garment_mask"], grid)
-        worn = tensors["worn_mask"]
-        union = torch.maximum(mask, worn).flatten(1).sum(1).clamp_min(1)
-        figures = {
-            "val_mask_iou": torch.minimum(mask, worn).flatten(1).sum(1) / union,
-            "val_l1": ((warped - tensors["person"]).abs() * worn).flatten(1).sum(1) / (3 * worn.flatten(1).sum(1) + 1),
-        }
-        if "true_grid" in tensors:
-            figures["val_flow_epe_px"] = end_point_error(grid, tensors, self.size)
-        return {"warped": warped * mask, "truth": tensors["person"] * worn}, figures
+        return warp_shown(warped, mask, tensors), warp_figures(warped, mask, grid, tensors, self.size)
+
+
+def warp_tensors(batch: Mapping[str, Any], size: tuple[int, int]) -> Tensors:
+    """What any warp recipe learns from: the condition, the worn garment, and the true flow where there is one."""
+    tensors = condition(batch, size)
+    tensors["person"], tensors["worn_mask"] = worn_garment(batch, size)
+    flows = batch.get("true_flow")
+    if flows is not None and flows[0] is not None:
+        tensors["true_grid"], tensors["true_valid"] = flow_to_grid(np.stack(flows))
+    return tensors
+
+
+def warp_figures(warped: Tensor, mask: Tensor, grid: Tensor, tensors: Tensors, size: tuple[int, int]) -> Tensors:
+    """Figures (b,) of a warp: overlap and L1 with the worn garment, and the end-point error in px where it is known."""
+    worn = tensors["worn_mask"]
+    union = torch.maximum(mask, worn).flatten(1).sum(1).clamp_min(1)
+    figures = {
+        "val_mask_iou": torch.minimum(mask, worn).flatten(1).sum(1) / union,
+        "val_l1": ((warped - tensors["person"]).abs() * worn).flatten(1).sum(1) / (3 * worn.flatten(1).sum(1) + 1),
+    }
+    if "true_grid" in tensors:
+        figures["val_flow_epe_px"] = end_point_error(grid, tensors, size)
+    return figures
+
+
+def warp_shown(warped: Tensor, mask: Tensor, tensors: Tensors) -> Tensors:
+    """The pictures a warp recipe logs: what was warped, and what was worn."""
+    return {"warped": warped * mask, "truth": tensors["person"] * tensors["worn_mask"]}
 
 
 def flow_to_grid(flow_bhw2: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[Tensor, Tensor]:
