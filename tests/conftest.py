@@ -76,6 +76,21 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, small_data: str) -> s
 
 
 @pytest.fixture(scope="session")
+def extract_bundle(tmp_path_factory: pytest.TempPathFactory, small_bundle: str) -> str:
+    """The small bundle with an extraction network of random weights beside its own. Not to be written to."""
+    from tests.models.checks import seeded
+    from tryon.models.bundle import copy_bundle, write_network
+    from tryon.models.extract import Extract
+
+    out = str(tmp_path_factory.mktemp("extract") / "bundle")
+    copy_bundle(small_bundle, out)
+    network = seeded("extract", {"width": 8, "fused": 16})
+    assert isinstance(network, Extract)
+    write_network(out, "extraction", "extract", network, config=network.config, size=SMALL, training={}, metrics={})
+    return out
+
+
+@pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One local Ray for the session."""
     from tryon.engines.cluster import ray_session

@@ -42,6 +42,7 @@ def ray_head(log: Path, *, num_cpus: int, env: dict[str, str] | None = None) -> 
     running = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", {
         **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
         "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}",  # of the activated environment, which jobs' `python` is
         "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}", **(env or {}),
     })  # fmt: skip
     command = [RAY, "start", "--head", "--block", f"--num-cpus={num_cpus}", "--include-dashboard=true", *_ports()]

@@ -214,6 +214,7 @@ def test_a_broken_bundle(
 
 SYNTH = ("data", "synth", "--out", "{tmp}/data", "--actors", "0")
 TRAIN = ("train", "gmm", "--data", "{data}", "--out", "{tmp}/bundle")
+EVALUATE = ("evaluate", "--data", "{data}", "--bundle", "{bundle}", "--out", "{tmp}/e")
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,10 @@ TRAIN = ("train", "gmm", "--data", "{data}", "--out", "{tmp}/bundle")
         (("train", "tom", "--data", "{data}", "--out", "{tmp}/b"), ("warp",)),
         (("evaluate", "--data", "{data}", "--bundle", "nowhere", "--out", "{tmp}/e"), ("nowhere",)),
         (("evaluate", "--data", "nowhere", "--bundle", "{bundle}", "--out", "{tmp}/e", "--actors", "0"), ("nowhere",)),
+        ((*EVALUATE, "--fid-weights", "nowhere.pth"), ("--fid-weights", "nowhere.pth", "pt_inception-2015-12-05")),
+        ((*EVALUATE, "--lpips-weights", "{photo}"), ("--lpips-weights", "damaged", "alexnet")),
+        ((*EVALUATE, "--pairing", "unpaired"), ("--fid-weights",)),
+        ((*EVALUATE, "--pairing", "both"), ("pairing", "both", "'unpaired'")),
         (("serve", "--bundle", "nowhere"), ("nowhere",)),
         (("serve", "--bundle", "{bundle}", "--config", "nowhere.yaml"), ("--config", "nowhere.yaml")),
         (("serve", "--bundle", "{bundle}", "--config", "{tmp}"), ("--config",)),

@@ -18,11 +18,13 @@ from tryon import __version__
 from tryon.cli import main
 
 VERBS = (
-    "infer", "train", "evaluate", "serve", "demo", "models", "export-onnx", "doctor", "data synth", "data annotate",
-    "data crawl", "data split", "data augment", "data downsample", "data triplets", "data info", "data validate",
-    "data report", "data diff", "data export", "data sheet", "data gallery",
+    "infer", "extract", "train", "evaluate", "measure", "serve", "demo", "export-onnx", "doctor", "data synth",
+    "data annotate", "data crawl", "data split", "data augment", "data downsample", "data triplets", "data info",
+    "data validate", "data report", "data diff", "data export", "data sheet", "data gallery", "runs list", "runs show",
+    "runs compare", "models networks", "models list", "models show", "models push", "models pull", "models promote",
+    "models verify", "keys create", "keys list", "keys revoke",
 )  # fmt: skip
-HELP_S = 0.5
+HELP_S = 0.8
 SIZE = "128x96"
 LAYERS = {
     "person", "garment", "agnostic", "warped_garment", "tryon", "person_mask", "garment_mask", "agnostic_mask",
@@ -39,10 +41,12 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def run_tryon(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_tryon(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """The console script beside this Python."""
     script = Path(sys.executable).with_name("tryon")
-    return subprocess.run([str(script), *arguments], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    return subprocess.run(
+        [str(script), *arguments], capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT
+    )
 
 
 def set_options(**options: str) -> list[str]:

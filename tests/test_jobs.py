@@ -22,15 +22,19 @@ CONFIGS = sorted((ROOT / "jobs").glob("train_*.yaml"))
 def test_training_config_builds_its_network(path: Path) -> None:
     recipe = path.stem.removeprefix("train_")
     config = parse_config(TrainConfig, {**read_options(path, []), "recipe": recipe}, path.name)
+    parse_config(recipe_class(recipe).options_class, config.options, path.name)
     network = build_network(recipe_class(recipe).network_name, config.network)
     assert sum(p.numel() for p in network.parameters()) > 100_000
 
 
 def test_there_is_a_config_for_every_recipe() -> None:
-    assert {path.stem for path in CONFIGS} == {"train_gmm", "train_tom", "train_scm"}
+    named = ("gmm", "tom", "scm", "extract", "inpaint", "concat_inpaint", "latent_autoencoder", "latent_diffusion")
+    assert {path.stem for path in CONFIGS} == {f"train_{recipe}" for recipe in named}
 
 
-@pytest.mark.parametrize(("job", "word"), [("train.py", "frozen warp"), ("annotate.py", "quarantine")])
+@pytest.mark.parametrize(
+    ("job", "word"), [("train.py", "frozen warp"), ("tune.py", "learning curves"), ("annotate.py", "quarantine")]
+)
 def test_job_main_is_its_verb(job: str, word: str) -> None:
     reply = subprocess.run(
         [sys.executable, str(ROOT / "jobs" / job), "--help"], capture_output=True, text=True, timeout=60, check=False

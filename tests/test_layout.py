@@ -17,14 +17,19 @@ SOURCE = ROOT / "platform" / "tryon"
 HEAVY = ("torch", "ray", "mediapipe", "cv2", "pyarrow")
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = (
-    ("__init__", "errors", "sample", "config", "storage", "listing", "options", "codec", "images"),
+    ("__init__", "errors", "sample", "config", "storage", "listing", "options", "codec", "images", "write_once"),
+    ("charts", "curves", "parallel", "page"),
     ("models",),
     ("stages",),
     ("engines",),
     ("data", "training", "evaluation"),
     ("serving",),
-    ("show", "show_data", "show_models", "infer", "demo", "doctor", "cli", "cli_data", "cli_look"),
-)
+    (
+        "show", "show_data", "show_models", "show_plan", "show_runs", "show_registry", "show_tune", "infer",
+        "extract_photo", "demo", "doctor", "cli", "cli_data", "cli_look", "cli_runs", "cli_models", "cli_tune",
+        "cli_bench", "show_bench", "cli_keys", "show_keys",
+    ),
+)  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 

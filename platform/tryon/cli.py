@@ -10,8 +10,13 @@ import typer
 from typer.exceptions import TyperException
 
 from tryon import cli_look  # noqa: F401 - adds its verbs to data_app
+from tryon.cli_bench import bench_app
 from tryon.cli_data import ActorsOption, data_app
-from tryon.errors import TryonError
+from tryon.cli_keys import keys_app
+from tryon.cli_models import models_app
+from tryon.cli_runs import runs_app
+from tryon.cli_tune import tune
+from tryon.errors import ConfigError, TryonError
 
 app = typer.Typer(
     name="tryon",
@@ -22,13 +27,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+app.add_typer(runs_app, name="runs")
+app.add_typer(bench_app, name="bench")
+app.add_typer(keys_app, name="keys")
 
 USER_FAULT = 2
 INTERRUPTED = 130
 
 BundleOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time
-    typer.Option("--bundle", help="Bundle URI. Default: $TRYON_BUNDLE, else out/demo/bundle (`make demo` makes it)."),
+    typer.Option(
+        "--bundle",
+        help="Bundle URI, or REGISTRY/NAME@production. Default: $TRYON_BUNDLE, else out/demo/bundle (`make demo`).",
+    ),
 ]
 
 
@@ -84,29 +96,92 @@ def root(
 @app.command()
 def infer(
     person: Annotated[Path, typer.Option(help="Photo of one person.")],
-    garment: Annotated[Path, typer.Option(help="Photo of the garment alone.")],
     out: Annotated[Path, typer.Option(help="File to write: .png (lossless) or .jpg.")],
+    garment: Annotated[Optional[Path], typer.Option(help="Photo of the garment alone.")] = None,  # noqa: UP045
+    garment_from: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="In place of --garment: photo of a person who wears it."),
+    ] = None,
     category: Annotated[str, typer.Option(help="upper, lower or dress.")] = "upper",
     bundle: BundleOption = None,
     layers: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Also write pose, parse, agnostic, warped garment ... into this folder."),
     ] = None,
+    steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Steps of a diffusion network's solver; this and the next three are for those networks."),
+    ] = None,
+    solver: Annotated[Optional[str], typer.Option(help="ddim, dpm++ or unipc.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Of the noise: another seed, another picture.")] = None,  # noqa: UP045
+    guidance: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="How much the garment counts beyond what the network learnt; 1: no more."),
+    ] = None,
 ) -> None:
     """Try a garment on a person: two photos in, one photo out.
 
     Example: tryon infer --person me.jpg --garment shirt.jpg --out me-in-shirt.png
+    or, with what a friend wears: tryon infer --person me.jpg --garment-from friend.jpg --out me-in-shirt.png
     """
-    from tryon.infer import infer_files
+    if (garment is None) == (garment_from is None):
+        text = "give either --garment, a photo of the garment, or --garment-from, a photo of a person who wears it"
+        raise ConfigError(text, code="option-invalid", field="--garment")
+    told = {"steps": steps, "solver": solver, "seed": seed, "guidance": guidance}
+    sampling = {name: value for name, value in told.items() if value is not None}
+    if garment is not None:
+        from tryon.infer import infer_files
 
-    infer_files(person, garment, out, category=category, bundle=bundle, layers=layers)
+        infer_files(person, garment, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
+    elif garment_from is not None:
+        from tryon.extract_photo import infer_from_person
+
+        infer_from_person(person, garment_from, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
+
+
+@app.command()
+def extract(
+    person: Annotated[Path, typer.Option(help="Photo of one person.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png (lossless) or .jpg.")],
+    category: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="upper, lower or dress. Default: what is worn most plainly."),
+    ] = None,
+    bundle: BundleOption = None,
+    size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="HEIGHTxWIDTH px of the garment photo. Default: the bundle's working size."),
+    ] = None,
+) -> None:
+    """Make a photo of the garment alone, frontal and on white, from a photo of the person who wears it.
+
+    Example: tryon extract --person me.jpg --out shirt.png
+    """
+    from tryon.config import parse_size
+    from tryon.extract_photo import extract_files
+
+    extract_files(person, out, category=category, bundle=bundle, size=parse_size(size) if size else None)
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="gmm or flow (warping), tom (synthesis), scm (refinement), segment.")],
     data: Annotated[str, typer.Option(help="URI of an annotated data set.")],
     out: Annotated[str, typer.Option(help="URI of the bundle to write into; its other networks are kept.")],
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            help="gmm or flow (warping), tom, latent_diffusion, inpaint or concat_inpaint (synthesis), joint (both), "
+            "scm (refinement), segment (parsing), extract (extraction), autoencoder or vae (reconstruction)."
+        ),
+    ] = None,
+    plan: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="YAML file of a chain of recipes instead of one, e.g. plans/small.yaml."),
+    ] = None,
+    val: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --plan: data set or VITON-HD folder to measure the bundle on after each step."),
+    ] = None,
     bundle: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Bundle that frozen networks come from. Default: the one at --out."),
@@ -122,14 +197,32 @@ def train(
 ) -> None:
     """Train a network with Ray Train and write it into a bundle. A run that was cut off goes on.
 
-    Train gmm or flow first, then tom (on the frozen warp), then scm (on both).
+    Train gmm or flow first, then tom (on the frozen warp), then scm (on both); or all of them by a plan.
 
     Example: tryon train gmm --data data/train --out bundles/mine --set steps=2000
+
+    Example: tryon train --plan plans/small.yaml --data data/train --val data/val --out bundles/mine
     """
+    from tryon.errors import ConfigError
     from tryon.options import read_options
     from tryon.show import train_shown
 
+    if plan is not None:
+        if recipe or bundle or config or set_:
+            text = "--plan says what is trained and how: no RECIPE, --bundle, --config or --set goes with it"
+            raise ConfigError(text, code="option-invalid", field="--plan")
+        if val is None:
+            raise ConfigError("--plan needs --val, a data set to measure on", code="option-missing", field="--val")
+        from tryon.show_plan import plan_shown
+
+        plan_shown(plan, data, val, out)
+        return
+    if recipe is None:
+        raise ConfigError("give a RECIPE to train, or --plan; see `tryon train --help`", code="option-missing")
     train_shown(recipe, data, out, read_options(config, set_ or []), bundle)
+
+
+app.command()(tune)
 
 
 @app.command()
@@ -137,16 +230,51 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Annotated data set or VITON-HD folder.")],
     out: Annotated[str, typer.Option(help="Folder for metrics.json, report.html and per-sample tables.")],
     bundle: BundleOption = None,
+    pairing: Annotated[
+        str, typer.Option(help="Of VITON-HD and DressCode folders: paired; or unpaired, for FID, KID and IS alone.")
+    ] = "paired",
+    lpips_weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Torchvision's AlexNet or VGG16 (.pth or .safetensors, path or s3://): adds LPIPS."),
+    ] = None,
+    lpips_heads: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="LPIPS's linear heads. Default: those that torchmetrics brings."),
+    ] = None,
+    fid_weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The Inception of pytorch-fid (path or s3://): adds FID, KID and IS over the set."),
+    ] = None,
     pictures: Annotated[int, typer.Option(min=0, max=1000, help="Samples shown in the report.")] = 12,
     actors: ActorsOption = None,
 ) -> None:
-    """Measure a bundle on paired samples (SSIM, MS-SSIM, PSNR) beside two baselines, with a picture report.
+    """Measure a bundle (SSIM, MS-SSIM, PSNR, VIF and more) beside two baselines, with a picture report.
 
     Example: tryon evaluate --data data/test --bundle bundles/mine --out out/eval
     """
     from tryon.show import evaluate_shown
 
-    evaluate_shown(data, bundle, out, num_pictures=pictures, num_actors=actors)
+    options = {
+        "num_pictures": pictures, "pairing": pairing, "lpips_weights": lpips_weights, "lpips_heads": lpips_heads,
+        "fid_weights": fid_weights,
+    }  # fmt: skip
+    evaluate_shown(data, bundle, out, num_actors=actors, **options)
+
+
+@app.command()
+def measure(
+    role: Annotated[str, typer.Argument(help="warp, synthesis, refinement, parsing, extraction or reconstruction.")],
+    data: Annotated[str, typer.Option(help="URI of an annotated data set; all its rows are measured.")],
+    bundle: BundleOption = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Measure one network as its recipe does in training: a warp's end-point error, a parser's mIoU, a SCM's gain.
+
+    Example: tryon measure warp --bundle bundles/mine --data data/test
+    """
+    from tryon.show_models import measure_shown
+
+    measure_shown(role, data, bundle, as_json=json)
 
 
 @app.command()
@@ -161,6 +289,10 @@ def serve(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, max=65535, help="Port. Default: the file's."),
     ] = None,
+    keys: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="File of API keys (`tryon keys create`), needed off loopback. Default: the file's."),
+    ] = None,
 ) -> None:
     """Start the HTTP service on Ray Serve and keep it up until Ctrl-C.
 
@@ -168,7 +300,7 @@ def serve(
     """
     from tryon.serving.run import serve_forever
 
-    serve_forever(config, bundle=bundle, host=host, port=port)
+    serve_forever(config, bundle=bundle, host=host, port=port, keys=keys)
 
 
 @app.command()
@@ -188,22 +320,12 @@ def demo(
     run_demo(out, person=person, garment=garment, scale=scale, port=port)
 
 
-@app.command()
-def models(
-    json: Annotated[bool, typer.Option("--json", help="As JSON, with each preset's config.")] = False,
-) -> None:
-    """List the networks with their presets, parameters and cost.
-
-    Example: tryon models --json
-    """
-    from tryon.show_models import models_shown
-
-    models_shown(json)
-
-
 @app.command("export-onnx")
 def export_onnx(
-    role: Annotated[str, typer.Option(help="warp, synthesis or refinement: which of the bundle's networks.")],
+    role: Annotated[
+        str,
+        typer.Option(help="Which network: warp, synthesis, refinement, parsing, extraction or reconstruction."),
+    ],
     out: Annotated[str, typer.Option(help="URI of the .onnx file to write.")],
     bundle: BundleOption = None,
 ) -> None:

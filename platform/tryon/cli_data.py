@@ -80,11 +80,11 @@ def data_annotate(
     ] = None,
     parser: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="geometric (needs no weights), segformer or schp. Default: geometric."),
+        typer.Option(help="geometric (needs no weights), segformer, schp or segment. Default: geometric."),
     ] = None,
     parser_weights: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Weights of segformer (folder, s3:// or hub id) or schp (.pth, path or s3://)."),
+        typer.Option(help="Weights of segformer (folder, s3:// or hub id), schp (.pth) or segment (bundle)."),
     ] = None,
     layers: Annotated[
         Optional[str],  # noqa: UP045
@@ -236,7 +236,7 @@ def data_triplets(
     out: OutOption,
     bundle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle whose try-ons are used. Default: only faults made on purpose."),
+        typer.Option(help="Bundle whose try-ons and reconstructions are used. Default: only faults made on purpose."),
     ] = None,
     per_sample: Annotated[int, typer.Option(min=1, max=16, help="Triplets of each sample.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,

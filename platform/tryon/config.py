@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -52,7 +53,7 @@ def parse_config(model: type[C], values: Mapping[str, Any], where: str) -> C:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(explain(error, where), code="config-invalid", field=where) from error
+        raise ConfigError(explain(error, where) + _known(error, model), code="config-invalid", field=where) from error
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -64,6 +65,15 @@ def explain(error: ValidationError, where: str) -> str:
     if first["type"] == "missing":
         return f"{where}: {key!r} is missing"
     return f"{where}: {key} = {first['input']!r} is not allowed: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _known(error: ValidationError, model: type[BaseModel]) -> str:
+    """What an unknown key was meant to be, or could be."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden" or len(first["loc"]) != 1:
+        return ""
+    near = difflib.get_close_matches(str(first["loc"][0]), model.model_fields, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(model.model_fields) or 'none'}"
 
 
 def parse_choice(text: str, choices: Any, where: str) -> Any:

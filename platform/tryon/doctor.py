@@ -36,6 +36,7 @@ class Finding:
 PACKAGES = ("ray", "torch", "mediapipe", "numpy", "pyarrow", "opencv-contrib-python", "torchmetrics", "pydantic")
 EXTRAS = {
     "torchvision": "GPU extra: pip install 'tryon[gpu]'",
+    "bitsandbytes": "8-bit Adam (optimizer=adamw8bit): pip install bitsandbytes",
     "moto": "tests of s3://: pip install 'tryon[dev]'",
 }
 MIN_MEMORY_BYTES = 8 * 2**30

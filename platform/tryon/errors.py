@@ -39,6 +39,10 @@ class BundleError(TryonError):
     """A bundle is missing, incomplete, corrupt or lacks the network that was asked for."""
 
 
+class PromotionError(BundleError):
+    """An alias does not stand for what the promotion took it for; the message names what it stands for now."""
+
+
 class StorageError(TryonError):
     """A URI cannot be understood, read or written."""
 
@@ -49,6 +53,10 @@ class PipelineError(TryonError):
 
 class ConfigError(TryonError):
     """A configuration value is unknown or out of bounds."""
+
+
+class TrainError(TryonError):
+    """A training run cannot go on: its loss is not finite, memory has run out, a worker keeps dying."""
 
 
 class DataError(TryonError):

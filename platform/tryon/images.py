@@ -164,6 +164,13 @@ class Placement:
         return np.array([self.x, self.y, self.width, self.height], dtype=np.float32)
 
     @classmethod
+    def within(cls, photo: tuple[int, int], height: int, width: int) -> Placement:
+        """A photo (H, W) px scaled to fit (height, width), aspect kept, centred."""
+        scale = min(height / photo[0], width / photo[1])
+        new_h, new_w = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+        return cls((width - new_w) // 2, (height - new_h) // 2, new_w, new_h)
+
+    @classmethod
     def of_vector(cls, vector: npt.NDArray[np.float32]) -> Placement:
         """From the `person_placement` field."""
         x, y, width, height = (int(v) for v in vector)
@@ -181,12 +188,11 @@ def letterbox(image: UInt8, height: int, width: int) -> tuple[UInt8, Placement]:
     Returns:
         The canvas uint8 (height, width, 3) and where the image sits in it.
     """
-    scale = min(height / image.shape[0], width / image.shape[1])
-    new_h, new_w = max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
-    place = Placement((width - new_w) // 2, (height - new_h) // 2, new_w, new_h)
-    if (new_h, new_w) == (height, width):
+    place = Placement.within((image.shape[0], image.shape[1]), height, width)
+    if (place.height, place.width) == (height, width):
         return resize(image, height, width), place
     edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).mean(axis=0)
     canvas = np.broadcast_to(np.rint(edge).astype(np.uint8), (height, width, 3)).copy()
-    canvas[place.y : place.y + new_h, place.x : place.x + new_w] = resize(image, new_h, new_w)
+    inside = slice(place.y, place.y + place.height), slice(place.x, place.x + place.width)
+    canvas[inside] = resize(image, place.height, place.width)
     return canvas, place

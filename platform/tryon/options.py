@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,40 @@ def read_options(file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {pair!r} is not KEY=VALUE", code="option-invalid", field="--set")
-        target = options
-        *parents, last = key.split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                text = f"--set {pair!r}: {parent} is {target!r} already, which has no options of its own"
-                raise ConfigError(text, code="option-invalid", field="--set")
-        target[last] = _read_value(pair, value)
+        read = _read_value(pair, value)
+        try:
+            put(options, key, read)
+        except ConfigError as error:
+            raise ConfigError(f"--set {pair!r}: {error.message}", code=error.code, field="--set") from error
     return options
+
+
+def put(options: dict[str, Any], key: str, value: Any) -> None:
+    """Sets an option in place; dots in its key go into nested ones.
+
+    Raises:
+        ConfigError: what the key goes through has a value of its own.
+    """
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = options.get(parent, {})
+        if not isinstance(inner, Mapping):
+            text = f"{parent} is {inner!r} already, which has no options of its own"
+            raise ConfigError(text, code="option-invalid", field=key)
+        options[parent] = dict(inner)  # a copy: what was given stays as it is
+        options = options[parent]
+    options[last] = value
+
+
+def dotted(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The same options flat, those of nested mappings under ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _read_value(pair: str, value: str) -> Any:

@@ -15,6 +15,7 @@ from tryon.data.job import Job, run_job
 from tryon.data.shards import Manifest
 from tryon.engines.cluster import ray_session
 from tryon.engines.dataset import ShardReport
+from tryon.evaluation.figures import columns
 from tryon.evaluation.report import METHOD_TITLES
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def run_job_shown(job: Job, out: str, title: str, num_actors: int | None = None)
 
 def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bundle: str | None = None) -> None:
     """Trains with a live line of step, loss, speed and data wait; a finished run is not repeated."""
+    from tryon.training.loop import Stopped
     from tryon.training.run import check_run, finished, run
 
     spec = check_run(recipe, data, out, options, bundle)
@@ -115,24 +117,33 @@ def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bu
             text = f"loss {line.get('loss', float('nan')):.4f}  {line['samples_per_s']:.1f} samples/s"
             bar.update(int(line["step"]), spec.config.steps, f"{text}  data wait {line['data_wait_share']:.0%}")
 
-        entry = run(spec, on_metrics)
+        try:
+            entry = run(spec, on_metrics)
+        except Stopped as stopped:
+            console.print(f"{title:<9} {stopped}; the same command goes on from there", highlight=False)
+            return
     seconds = time.monotonic() - start
     text = f"{entry.num_parameters / 1e6:.1f} M parameters, {_figures(entry.metrics)}"
     console.print(f"{title:<9} {text}, {seconds:.0f} s -> {out}", highlight=False)
 
 
 def evaluate_shown(
-    data: str, bundle: str | None, out: str, *, num_pictures: int = 12, num_actors: int | None = None
+    data: str, bundle: str | None, out: str, *, num_actors: int | None = None, **options: Any
 ) -> Evaluation:
-    """Evaluates with a progress bar and prints the table."""
+    """Evaluates with a progress bar and prints the table; `options` are fields of `EvaluateConfig`."""
+    from tryon.config import parse_config
     from tryon.data.sources.open import open_source
-    from tryon.evaluation.run import EvaluateConfig, evaluate
+    from tryon.evaluation.config import EvaluateConfig, resolve
+    from tryon.evaluation.judges import Judges
+    from tryon.evaluation.run import evaluate
     from tryon.models.bundle import default_bundle, load_bundle
 
     bundle = bundle or default_bundle()
-    load_bundle(bundle).network("synthesis")  # a bundle that cannot be used is found before Ray is started
-    source = open_source(data)
-    config = EvaluateConfig(num_pictures=num_pictures)
+    # What cannot be used is found before Ray is started.
+    load_bundle(bundle).network("synthesis")
+    config = resolve(parse_config(EvaluateConfig, options, "evaluate"))
+    Judges(config)
+    source = open_source(data, pairing=config.pairing)
     with maybe_ray(num_actors), Bar("evaluate") as bar:
         done = 0
 
@@ -151,14 +162,14 @@ def evaluate_shown(
 
 def metrics_table(result: Evaluation) -> Table:
     """Methods against metrics."""
-    from tryon.evaluation.run import METRICS
-
-    table = Table(title=f"{result.samples} samples, whole image against the photo (higher is better)")
+    figures = result.figures
+    there = columns(figures.values())
+    table = Table(title=f"{result.samples} samples against the person photos (arrows: to where it is better)")
     table.add_column("method")
-    for metric in METRICS:
-        table.add_column({"ssim": "SSIM", "ms_ssim": "MS-SSIM", "psnr": "PSNR dB"}[metric], justify="right")
-    for method, figures in result.means.items():
-        cells = [f"{figures[m]:.2f}" if m == "psnr" else f"{figures[m]:.4f}" if m in figures else "-" for m in METRICS]
+    for figure in there.values():
+        table.add_column(figure.heading, justify="right")
+    for method, values in figures.items():
+        cells = [figure.show(values.get(name)) for name, figure in there.items()]
         table.add_row(METHOD_TITLES.get(method, method), *cells)
     return table
 

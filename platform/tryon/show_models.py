@@ -1,8 +1,9 @@
-"""What `tryon models` shows: the registered networks as a table, or as JSON."""
+"""What `tryon models networks`, `measure` and `export-onnx` show, as a table or as JSON."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +27,34 @@ def models_shown(as_json: bool) -> None:
         return
     console.print(models_table(rows))
     console.print(f"MACs: {COUNTED}. A preset is a constant of the network's module.", highlight=False)
+
+
+def measure_shown(role: str, data: str, bundle: str | None, *, as_json: bool) -> None:
+    """Measures a bundle's network and prints its figures by category; JSON goes to standard output alone."""
+    from tryon.config import parse_choice
+    from tryon.models.bundle import Role, default_bundle
+    from tryon.show import Bar
+    from tryon.training.measure import measure
+
+    role = parse_choice(role, Role, "ROLE")
+    with nullcontext() if as_json else Bar(f"measure {role}") as bar:
+
+        def on_rows(done: int, total: int) -> None:
+            if bar is not None:
+                bar.update(done, total, "samples")
+
+        result = measure(bundle or default_bundle(), cast("Role", role), data, on_rows)
+    if as_json:
+        print(json.dumps(asdict(result), indent=2))  # noqa: T201
+        return
+    table = Table(title=f"{role} by recipe {result.recipe}: means over samples")
+    table.add_column("figure")
+    for group, rows in result.rows.items():
+        table.add_column(f"{group} ({rows})", justify="right")
+    for name in next(iter(result.means.values())):
+        cells = [f"{means[name]:.4f}" if name in means else "-" for means in result.means.values()]
+        table.add_row(name.removeprefix("val_"), *cells)
+    console.print(table)
 
 
 def export_shown(bundle: str | None, role: str, out: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tryon.errors import StorageError
@@ -188,6 +190,30 @@ def write_bytes(uri: str, data: bytes) -> None:
         if local and os.path.exists(target):
             os.remove(target)
         raise StorageError(f"{uri} cannot be written: {error}", code="uri-unwritable") from error
+
+
+def check_writable(uri: str) -> None:
+    """Makes sure that files can be written below a URI, before hours of work end there; leaves nothing behind.
+
+    Raises:
+        StorageError: they cannot; the message says what is in the way.
+    """
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        probe = join(uri, f".probe-{uuid.uuid4().hex[:8]}")
+        write_bytes(probe, b"")
+        delete(probe)
+        return
+    there = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
+    if not there.is_dir():
+        raise StorageError(f"{uri} cannot be written: {there} is a file", code="uri-unwritable")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be written: {there}: {error.strerror}", code="uri-unwritable") from error
 
 
 def delete(uri: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tryon.data import ingest
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.curate.splits import SplitConfig, read_split, split_data
-from tryon.data.ingest import check_fields, decode_columns, in_split, local_batches, ray_dataset, sides_of
+from tryon.data.ingest import LocalBatches, check_fields, decode_columns, in_split, ray_dataset, sides_of
 from tryon.data.job import run_job
-from tryon.data.shards import read_manifest
+from tryon.data.shards import read_manifest, read_shard
 from tryon.data.sources.open import open_source
 from tryon.errors import DataError
 
@@ -20,10 +21,8 @@ COLUMNS = ("id", "category", "person", "parse", "pose")
 
 
 def epoch(data: str, split: str, seed: int | None, batch_size: int = 4, val_fraction: float = 0.25) -> list[list[str]]:
-    batches = local_batches(
-        data, read_manifest(data), ("id",), (64, 48), split, val_fraction, batch_size, seed,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return [batch["id"] for batch in batches]
+    local = LocalBatches(data, read_manifest(data), ("id",), (64, 48), val_fraction)
+    return [batch["id"] for batch in local(split, batch_size, seed)]  # type: ignore[arg-type]
 
 
 def test_every_id_is_on_one_side_and_always_the_same() -> None:
@@ -49,6 +48,18 @@ def test_an_epoch_and_the_held_out_samples_are_the_data_set(small_data: str) -> 
     val = [row_id for ids in epoch(small_data, "val", None) for row_id in ids]
     assert len(train) + len(val) == len({*train, *val}) == read_manifest(small_data).rows
     assert val
+
+
+def test_a_set_that_fits_in_memory_is_read_once(small_data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    monkeypatch.setattr(ingest, "read_shard", lambda uri, names: reads.append(uri) or read_shard(uri, names))
+    for limit, expected in ((ingest.MATERIALIZE_BYTES, 2), (0, 4)):
+        reads.clear()
+        monkeypatch.setattr(ingest, "MATERIALIZE_BYTES", limit)
+        local = LocalBatches(small_data, read_manifest(small_data), ("id", "person"), (64, 48), 0.25)
+        first, again = ([batch["id"] for batch in local("train", 4, 3)] for _ in range(2))
+        assert first == again
+        assert len(reads) == expected
 
 
 def test_shuffled_epochs_have_full_batches_and_no_sample_twice(small_data: str) -> None:

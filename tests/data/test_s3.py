@@ -10,7 +10,7 @@ import pytest
 from tests.s3 import s3_bucket
 from tryon import storage
 from tryon.data.annotate import AnnotateConfig, annotate_job
-from tryon.data.ingest import local_batches
+from tryon.data.ingest import LocalBatches
 from tryon.data.job import run_job
 from tryon.data.shards import read_manifest, read_shard
 from tryon.data.sources.open import open_source
@@ -39,7 +39,7 @@ def test_photos_are_annotated_from_s3_to_s3(bucket: str, photo_files: tuple[Path
     assert (manifest.rows, manifest.quarantined) == (1, 1)
     assert read_shard(f"{out}/shard-00000.parquet", ("id",)) == {"id": ["deep/person.png"]}
     assert storage.exists(f"{out}/_quarantine/shard-00000.parquet")
-    batch = next(local_batches(out, manifest, ("id", "agnostic"), (64, 48), "train", 0.0, 1, None))
+    batch = next(LocalBatches(out, manifest, ("id", "agnostic"), (64, 48), 0.0)("train", 1, None))
     assert batch["agnostic"][0].shape == (64, 48, 3)
 
 

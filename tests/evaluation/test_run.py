@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torchmetrics
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from tryon import __version__
 from tryon.data.shards import read_shard
 from tryon.data.sources.folder import FolderSource
 from tryon.data.sources.open import open_source
@@ -45,7 +48,7 @@ def test_figures_are_the_means_of_the_tables(done: tuple[Evaluation, Path]) -> N
     assert len(set(columns["id"])) == result.samples == 40
     assert set(result.means) == {"bundle", "agnostic", "affine_paste"}
     for method, figures in result.means.items():
-        assert set(figures) == {"ssim", "psnr"}
+        assert set(figures) == {"ssim", "psnr", "vif"}
         for metric, mean in figures.items():
             assert mean == pytest.approx(np.mean(columns[f"{method}/{metric}"]), rel=1e-9)
 
@@ -54,10 +57,20 @@ def test_metrics_file_says_what_was_measured(done: tuple[Evaluation, Path], smal
     result, out = done
     written = json.loads((out / "metrics.json").read_text())
     assert written["means"] == result.means
+    assert (written["sets"], result.sets) == ({}, {}), "without the weights for them there are none"
     assert (written["samples"], written["quarantined"]) == (40, 0)
     protocol = written["protocol"]
     assert (protocol["data"], protocol["bundle"], protocol["pairing"]) == (small_data, small_bundle, "paired")
     assert protocol["network_sizes"] == {role: [128, 96] for role in ("warp", "synthesis", "refinement")}
+    assert (protocol["height_px"], protocol["width_px"]) == ([128, 128], [96, 96])
+    assert protocol["outside_mask"] == "the photo's own pixels"
+    assert protocol["weights"] == {}
+    versions = {"tryon": __version__, "torch": torch.__version__, "torchmetrics": torchmetrics.__version__}
+    assert protocol["versions"] == versions
+    assert "area when shrinking" in protocol["resize"]["networks"]
+    lines = "".join(f"{row_id}\n" for row_id in table(out)["id"])
+    assert protocol["pairs_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert protocol == result.protocol
 
 
 def test_report_holds_pictures_and_numbers(done: tuple[Evaluation, Path]) -> None:
@@ -67,6 +80,10 @@ def test_report_holds_pictures_and_numbers(done: tuple[Evaluation, Path]) -> Non
     for figures in result.means.values():
         assert f"{figures['ssim']:.4f}" in html
         assert f"{figures['psnr']:.2f}" in html
+        assert f"{figures['vif']:.4f}" in html
+    assert result.protocol["pairs_sha256"] in html
+    assert "<dt>versions.torch</dt>" in html
+    assert "<dt>height_px</dt><dd>128 to 128</dd>" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
 
 

@@ -28,4 +28,5 @@ def random_condition(b: int, size: tuple[int, int], seed: int = 0) -> dict[str, 
         "regions": (noise(3) > 0.5).float(),
         "skin": torch.rand(b, 3, generator=generator) - 0.5,
         "pose": pose,
+        "category": torch.eye(3)[torch.arange(b) % 3],
     }

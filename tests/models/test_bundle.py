@@ -23,13 +23,15 @@ from tryon.models.nafnet import NafNet, NafNetConfig
 from tryon.models.registry import NETWORKS, build_network, num_parameters
 
 
-def write(uri: Path, role: Role = "refinement", seed: int = 0) -> tuple[torch.nn.Module, BundleManifest]:
+def write(
+    uri: Path, role: Role = "refinement", seed: int = 0, licence: str = "Apache-2.0"
+) -> tuple[torch.nn.Module, BundleManifest]:
     torch.manual_seed(seed)
     config = NafNetConfig(width=4)
     network = NafNet(config)
     manifest = write_network(
         str(uri), role, "nafnet", network, config=config, size=(64, 48), training={"seed": seed},
-        metrics={"val_psnr": 1.5}, data_licence="Apache-2.0",
+        metrics={"val_psnr": 1.5}, data_licence=licence,
     )  # fmt: skip
     return network, manifest
 
@@ -52,6 +54,17 @@ def test_round_trip(tmp_path: Path) -> None:
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle.json", entry.file])
+
+
+def test_licences_of_the_data_of_all_networks_add_up(tmp_path: Path) -> None:
+    def told(role: Role, licence: str) -> tuple[str, str]:
+        _, manifest = write(tmp_path, role, licence=licence)
+        return manifest.data_licence, manifest.weights_licence
+
+    assert told("warp", "CC BY-NC 4.0") == ("CC BY-NC 4.0", "as the data's")
+    assert told("warp", "Apache-2.0") == ("Apache-2.0", "Apache-2.0"), "it replaced the only network"
+    assert told("reconstruction", "CC BY-NC 4.0") == ("Apache-2.0; CC BY-NC 4.0", "as the data's")
+    assert told("synthesis", "Apache-2.0; CC BY-NC 4.0") == ("Apache-2.0; CC BY-NC 4.0", "as the data's")
 
 
 def test_writing_a_role_keeps_the_others_and_removes_the_file_it_replaces(tmp_path: Path) -> None:
@@ -151,8 +164,8 @@ def test_the_default_bundle_is_the_one_the_environment_names(tmp_path: Path, mon
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_are_built_by_name_and_their_config_is_checked(name: str) -> None:
-    assert num_parameters(build_network(name, {"width": 8})) > 0
-    with pytest.raises(ConfigError, match=f"network '{name}': unknown key 'depth'"):
-        build_network(name, {"depth": 3})
+    assert num_parameters(build_network(name, {})) > 0
+    with pytest.raises(ConfigError, match=f"network '{name}': unknown key 'hats'"):
+        build_network(name, {"hats": 3})
     with pytest.raises(ConfigError, match="unknown network"):
         build_network(f"{name}x", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ CONFIGS = {
     "gmm": ({"width": 8}, (256, 192)),
     "tom": ({"width": 16, "num_blocks": 2}, (128, 96)),
     "nafnet": ({"width": 8, "encoder_blocks": (1, 2), "decoder_blocks": (1, 1)}, (64, 48)),
+    "segment": ({"width": 8, "levels": 4}, (64, 48)),
+    "autoencoder": ({"width": 8, "levels": 5}, (64, 48)),  # whose factor, 32, does not divide 48
+    "vae": ({"width": 8, "levels": 3}, (64, 48)),
 }
 
 
@@ -141,3 +145,24 @@ def test_the_verb_writes_a_bundles_network(
     assert "warped_mask -> rendering, composition_mask, tryon" in shown.out
     assert "has no painting network (it has: synthesis)" in shown.err
     assert out.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "told"),
+    [
+        ("parsing", "segment", "person -> logits"),
+        ("reconstruction", "vae", "image -> reconstruction, mean, log_variance"),
+    ],
+)
+def test_the_verb_knows_every_role(
+    role: Any, name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    network, size = network_of(name), CONFIGS[name][1]
+    bundle, out = str(tmp_path / "bundle"), str(tmp_path / "network.onnx")
+    write_network(bundle, role, name, network, config=network.config, size=size, training={}, metrics={})  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "argv", ["tryon", "export-onnx", "--bundle", bundle, "--role", role, "--out", out])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert told in capsys.readouterr().out

@@ -6,13 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.checks import bad_condition, dead_parameters, learn, not_finite, second_empty, simulated
 from tests.models.inputs import random_condition
-from tryon.models.gmm import Gmm, GmmConfig, anchor_sources, correlate
+from tryon.errors import BundleError
+from tryon.models.gmm import LARGE, Gmm, GmmConfig, anchor_sources, correlate
+from tryon.models.registry import num_parameters
+from tryon.models.state_dict import load_strictly
+from tryon.models.tensors import categories_to_tensor
+from tryon.models.tom import Tom, TomConfig
 from tryon.models.tps import tps_grid
 from tryon.sample import Joint
+from tryon.training.recipes.gmm import GmmRecipe
 
 
-@pytest.mark.parametrize(("size", "grid"), [((64, 48), 5), ((128, 96), 3)])
+@pytest.mark.parametrize(("size", "grid"), [((64, 48), 5), ((128, 96), 3), ((67, 51), 5), ((16, 16), 5)])
 def test_shapes(size: tuple[int, int], grid: int) -> None:
     network = Gmm(GmmConfig(width=4, grid=grid)).eval()
     condition = random_condition(2, size)
@@ -29,18 +36,20 @@ def test_shapes(size: tuple[int, int], grid: int) -> None:
 def test_gradients_reach_every_parameter() -> None:
     network = Gmm(GmmConfig(width=4))
     warped, mask, _ = network.warp(random_condition(2, (64, 48)))
-    (warped.square().mean() + mask.mean()).backward()
-    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert not dead
+    assert not dead_parameters(network, warped.square().mean() + mask.mean())
 
 
-def test_a_row_does_not_depend_on_its_neighbours() -> None:
-    network = Gmm(GmmConfig(width=4)).eval()
-    condition = random_condition(3, (64, 48))
-    with torch.inference_mode():
-        together = network(condition)
-        alone = network({name: value[1:2] for name, value in condition.items()})
-    assert torch.allclose(together[1:2], alone, atol=1e-5)
+def test_the_large_preset_has_the_stated_size() -> None:
+    with torch.device("meta"):
+        assert num_parameters(Gmm(LARGE)) == pytest.approx(15e6, rel=0.05)
+
+
+def test_four_simulator_samples_are_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    recipe = GmmRecipe({"width": 8}, (64, 48), None)
+    tensors = recipe.prepare(simulated(4, (64, 48)))
+    losses = learn(recipe.network, lambda: recipe.step(recipe.network, tensors).loss, 100, 4e-3)
+    assert losses[-1] < 0.55, f"from {losses[0]:.2f}"
 
 
 def test_an_untrained_network_is_close_to_its_anchor() -> None:
@@ -51,14 +60,16 @@ def test_an_untrained_network_is_close_to_its_anchor() -> None:
     assert float(offsets.abs().max()) < 0.1
 
 
-def posed(neck: tuple[float, float], hip: tuple[float, float], seen: float = 1.0) -> dict[str, Tensor]:
+def posed(
+    neck: tuple[float, float], hip: tuple[float, float], seen: float = 1.0, category: str = "upper"
+) -> dict[str, Tensor]:
     """A garment box of rows 20..99 and columns 30..69 in a photo of 128x96, and a torso."""
     mask = torch.zeros(1, 1, 128, 96)
     mask[..., 20:100, 30:70] = 1
     pose = torch.zeros(1, 25, 3)
     pose[0, Joint.NECK] = torch.tensor([*neck, seen])
     pose[0, Joint.MID_HIP] = torch.tensor([*hip, seen])
-    return {"garment_mask": mask, "pose": pose}
+    return {"garment_mask": mask, "pose": pose, "category": categories_to_tensor([category])}
 
 
 def garment_px(condition: dict[str, Tensor], at: tuple[int, int]) -> tuple[float, float]:
@@ -72,6 +83,15 @@ def test_the_anchor_lays_the_garments_top_on_the_neck() -> None:
     assert x == pytest.approx(50, abs=1)
     assert 20 <= y <= 28
     assert garment_px(posed((48, 40), (48, 90)), (48, 90))[1] < 100
+
+
+def test_the_anchor_lays_trousers_below_the_waist_and_a_dress_to_the_knees() -> None:
+    lower, dress = (posed((48, 20), (48, 50), category=category) for category in ("lower", "dress"))
+    waist = garment_px(lower, (48, 40))  # two thirds of the torso below the neck
+    assert waist[1] == pytest.approx(20, abs=2)
+    assert garment_px(dress, (48, 20))[1] == pytest.approx(20, abs=4)
+    knees = garment_px(dress, (48, 80))[1]  # two torsos below the neck
+    assert 85 <= knees <= 110
 
 
 def test_the_anchor_follows_the_pose() -> None:
@@ -107,3 +127,26 @@ def test_correlation_is_cosine_similarity() -> None:
     own = out.flatten(2).diagonal(dim1=1, dim2=2)
     assert torch.allclose(own, torch.ones_like(own), atol=1e-5)
     assert float(out.abs().max()) <= 1 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (random_condition(1, (12, 48)), "inputs are 12x48: height and width must be 16 px or more"),
+        (bad_condition(limbs=torch.zeros(2, 5, 64, 48)), "limbs is 2x5x64x48: the network takes 2x10x64x48"),
+        (bad_condition(garment_mask=torch.zeros(1, 64, 48)), r"garment_mask is 1x64x48: the network takes \(batch"),
+        (bad_condition(agnostic_mask=torch.zeros(2, 1, 32, 48)), "agnostic_mask is 2x1x32x48"),
+        (bad_condition(pose=torch.zeros(2, 18, 3)), "pose is 2x18x3: the network takes 2x25x3"),
+        (bad_condition(regions=not_finite(3)), "regions holds values that are not finite"),
+        (bad_condition(garment_mask=second_empty()), "garment_mask of row 1 is empty: there is no garment"),
+        (bad_condition(garment_mask=torch.ones(2, 1, 64, 48)), "garment_mask of row 0 is 1 everywhere"),
+    ],
+)
+def test_bad_input_is_named(condition: dict[str, Tensor], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Gmm(GmmConfig(width=4))(condition)
+
+
+def test_weights_of_another_network_are_named() -> None:
+    with pytest.raises(BundleError, match=r"tom\.safetensors is no checkpoint of gmm: 'garment_encoder.*is missing"):
+        load_strictly(Gmm(GmmConfig(width=4)), Tom(TomConfig(width=8)).state_dict(), "tom.safetensors", "gmm")

@@ -12,9 +12,11 @@ from tryon.models.tensors import (
     LIMBS,
     NEUTRAL_SKIN,
     REGIONS,
+    categories_to_tensor,
     condition,
     images_to_tensor,
     labels_to_mask,
+    limb_frames,
     limb_map,
     masks_to_tensor,
     poses_to_tensor,
@@ -77,6 +79,25 @@ def test_limbs_are_lines_between_seen_joints() -> None:
     assert not limbs[0, 1:].any()
 
 
+def test_limb_frames_say_how_far_along_and_to_which_side() -> None:
+    pose = torch.zeros(1, 25, 3)
+    pose[0, Joint.RIGHT_SHOULDER] = torch.tensor([40.0, 40, 1])
+    pose[0, Joint.RIGHT_ELBOW] = torch.tensor([120.0, 40, 1])
+    frames = limb_frames(pose, (256, 192), 4)
+    assert frames.shape == (1, 2 * len(LIMBS), 64, 48)
+    along, across = frames[0, 0], frames[0, len(LIMBS)]
+    assert float(along[5, 15]) == pytest.approx((62 - 40) / 80)
+    assert float(across[5, 15]) == pytest.approx((22 - 40) / 32)
+    assert float(across[14, 15]) == pytest.approx((58 - 40) / 32)
+    assert not frames[0, 1 : len(LIMBS)].any(), "no other limb was seen"
+
+
+def test_a_category_is_one_hot() -> None:
+    assert categories_to_tensor(["dress", "upper"]).tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(ValueError, match="hat"):
+        categories_to_tensor(["hat"])
+
+
 def test_skin_is_the_median_of_the_face() -> None:
     image = np.full((10, 10, 3), 128, np.uint8)
     parse = np.zeros((10, 10), np.uint8)
@@ -92,7 +113,7 @@ def test_condition_has_the_shapes_it_promises(batch: Batch, size: tuple[int, int
     assert shapes == {
         "garment": (3, 3, *size), "garment_mask": (3, 1, *size), "agnostic": (3, 3, *size),
         "agnostic_mask": (3, 1, *size), "limbs": (3, len(LIMBS), *size), "regions": (3, len(REGIONS), *size),
-        "skin": (3, 3), "pose": (3, 25, 3),
+        "skin": (3, 3), "pose": (3, 25, 3), "category": (3, 3),
     }  # fmt: skip
 
 

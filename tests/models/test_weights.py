@@ -11,7 +11,8 @@ import pytest
 from tests.s3 import s3_bucket
 from tryon import storage
 from tryon.errors import BundleError, ConfigError, StorageError
-from tryon.models.weights import check_digest, digest, local_file, local_folder
+from tryon.models.checkpoint_layout import DIFFUSERS
+from tryon.models.weights import absolute, check_digest, digest, local_file, local_folder
 
 FILES = {
     "config.json": b"{}",
@@ -148,3 +149,77 @@ def test_weights_that_have_changed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not the checkpoint that this run began with") as caught:
         check_digest(write(folder, **{"model.safetensors": b"new"}), digest(write(tmp_path / "c")), "w")
     assert caught.value.code == "weights-changed"
+
+
+PIPELINE = {
+    "model_index.json": b"{}",
+    "unet/config.json": b"{}",
+    "unet/diffusion_pytorch_model.safetensors": b"u",
+    "vae/config.json": b"{}",
+    "vae/diffusion_pytorch_model-00001-of-00002.safetensors": b"v1",
+    "vae/diffusion_pytorch_model-00002-of-00002.safetensors": b"v2",
+    "vae/diffusion_pytorch_model.safetensors.index.json": b"{}",
+    "text_encoder/config.json": b"{}",
+    "text_encoder/pytorch_model.bin": b"t",
+    "tokenizer/vocab.json": b"{}",
+    "tokenizer/merges.txt": b"",
+    "scheduler/scheduler_config.json": b"{}",
+}
+BESIDE = {
+    "unet/diffusion_pytorch_model.bin": b"the same, pickled",
+    "unet/diffusion_pytorch_model.fp16.safetensors": b"a variant",
+    "safety_checker/model.safetensors": b"another part",
+    "v1-5-inpainting.safetensors": b"one file",
+    "README.md": b"words",
+}
+
+
+def write_pipeline(folder: Path) -> Path:
+    for name, data in {**PIPELINE, **BESIDE}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def held(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_diffusers_pipeline_is_its_parts_in_one_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_pipeline(tmp_path / "sd")
+    assert local_folder(str(folder), layout=DIFFUSERS) == folder
+    monkeypatch.setenv("TRYON_CACHE", str(tmp_path / "cache"))
+    with s3_bucket("weights") as bucket:
+        for name in held(folder):
+            storage.write_bytes(f"{bucket}/sd/{name}", (folder / name).read_bytes())
+        fetched = local_folder(f"{bucket}/sd", layout=DIFFUSERS)
+    assert held(fetched) == sorted(PIPELINE)
+    assert digest(fetched, DIFFUSERS) == digest(folder, DIFFUSERS)
+    (folder / "README.md").write_bytes(b"other words")
+    assert digest(fetched, DIFFUSERS) == digest(folder, DIFFUSERS)
+    for name in PIPELINE:
+        changed = write_pipeline(tmp_path / name.replace("/", "-"))
+        (changed / name).write_bytes(b"changed")
+        assert digest(changed, DIFFUSERS) != digest(folder, DIFFUSERS)
+
+
+def test_a_diffusers_pipeline_of_the_hubs_cache(hub: Path) -> None:
+    folder = write_pipeline(snapshot(hub, "acme/sd", "a" * 40))
+    assert local_folder("acme/sd", layout=DIFFUSERS) == folder
+    (folder / "text_encoder/pytorch_model.bin").unlink()
+    with pytest.raises(BundleError, match="it holds no weights in text_encoder"):
+        local_folder("acme/sd", layout=DIFFUSERS)
+
+
+def test_a_folder_that_lacks_a_part_is_no_pipeline(tmp_path: Path) -> None:
+    folder = write_pipeline(tmp_path / "sd")
+    (folder / "vae/config.json").unlink()
+    with pytest.raises(BundleError, match=r"sd is no diffusers pipeline: it has no vae/config\.json"):
+        local_folder(str(folder), layout=DIFFUSERS)
+
+
+def test_weights_mean_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "acme" / "clothes")
+    monkeypatch.chdir(tmp_path)
+    assert absolute("acme/clothes") == str(tmp_path / "acme" / "clothes")
+    assert [absolute(name) for name in ("acme/other", "s3://b/k/")] == ["acme/other", "s3://b/k"]

@@ -10,7 +10,7 @@ from tests.s3 import s3_bucket
 from tests.test_layout import python
 from tryon import storage
 from tryon.errors import BundleError, ConfigError, StorageError
-from tryon.stages.parsers import PARSERS, parser_spec
+from tryon.stages.parsers import PARSERS, WEIGHTS_OF, parser_spec
 from tryon.stages.registry import stage_class
 
 
@@ -28,7 +28,7 @@ def test_the_geometric_parser_takes_no_weights() -> None:
     assert caught.value.field == "--parser-weights"
 
 
-@pytest.mark.parametrize("parser", ["schp", "segformer"])
+@pytest.mark.parametrize("parser", WEIGHTS_OF)
 @pytest.mark.parametrize("weights", [None, ""])
 def test_weights_that_are_needed_are_asked_for(parser: str, weights: str | None) -> None:
     with pytest.raises(ConfigError, match=f"the {parser} parser needs weights: give --parser-weights") as caught:

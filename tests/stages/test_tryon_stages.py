@@ -14,7 +14,7 @@ from tryon.stages.refine import Refine
 from tryon.stages.synthesize import Synthesize
 from tryon.stages.warp import Warp
 
-READS = ("id", "garment", "garment_mask", "agnostic", "agnostic_mask", "parse", "pose")
+READS = ("id", "garment", "garment_mask", "agnostic", "agnostic_mask", "parse", "pose", "category")
 SIZES = [(128, 96), (201, 151), (64, 48)]
 
 
@@ -96,6 +96,31 @@ def test_rows_in_error_are_passed_by(stages: list[Any], rows: list[Row]) -> None
     assert batch["error_code"] == ["no-person", None]
     assert batch["tryon"][0] is None
     assert batch["tryon"][1].shape == (128, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stage", "said"),
+    [
+        ("garment_mask", 0, "warp", "garment_mask is empty: there is no garment"),
+        ("garment_mask", 1, "warp", "garment_mask is 1 everywhere: the garment's outline is not known"),
+        ("agnostic_mask", 0, "synthesize", "agnostic_mask is empty: there is nothing to generate"),
+        ("agnostic_mask", 1, "synthesize", "agnostic_mask is 1 everywhere: nothing of the person is left"),
+    ],
+)
+def test_a_row_with_an_unusable_mask_does_not_take_the_others_with_it(
+    stages: list[Any], rows: list[Row], name: str, value: int, stage: str, said: str
+) -> None:
+    bad = {**rows[1], name: np.full_like(rows[1][name], value)}
+    batch: Batch = {key: [rows[0][key], bad[key], rows[2][key]] for key in READS}
+    whole = tried_on(stages, [rows[0], rows[2]])
+    for step in stages:
+        batch = step(batch)
+    assert batch["error_code"] == [None, "mask-unusable", None]
+    assert batch["error_stage"][1] == stage
+    assert batch["error"][1] == said
+    assert batch["tryon"][1] is None
+    assert worst(batch["tryon"][0], whole["tryon"][0]) <= 1
+    assert worst(batch["tryon"][2], whole["tryon"][1]) <= 1
 
 
 @pytest.mark.parametrize("stage", [Warp, Synthesize, Refine])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tryon.errors import BundleError, ConfigError, DataError
-from tryon.models.bundle import load_bundle
+from tests.s3 import denying_bucket
+from tryon.data.shards import MANIFEST
+from tryon.errors import BundleError, ConfigError, DataError, StorageError
+from tryon.models.bundle import copy_bundle, load_bundle
+from tryon.sample import SCHEMA_VERSION
 from tryon.training.run import RunSpec, check_run, finished, run
 
 OPTIONS: dict[str, Any] = {
@@ -29,8 +33,12 @@ def test_unknown_recipes_are_answered_with_the_nearest(small_data: str, tmp_path
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stepz": 3}, "unknown key 'stepz'"),
-        ({"steps": 0}, "steps = 0 is not allowed"),
+        ({"stepz": 3}, "unknown key 'stepz'; did you mean 'steps'?"),
+        ({"colour": "red"}, "unknown key 'colour'; known: recipe, size, .*num_workers"),
+        ({"options": {"beta": 1}}, "options of GmmRecipe: unknown key 'beta'; known: none"),
+        ({"steps": 0}, "steps = 0 is not allowed: input should be greater than or equal to 1"),
+        ({"learning_rate": 2}, "learning_rate = 2 is not allowed: input should be less than or equal to 1"),
+        ({"steps": "many"}, "steps = 'many' is not allowed: input should be a valid integer"),
         ({"size": (64, 50)}, r"size = \(64, 50\).*multiples of 16"),
         ({"size": (16, 16)}, "not allowed"),
         ({"network": {"depth": 3}}, "network 'gmm': unknown key 'depth'"),
@@ -55,6 +63,50 @@ def test_data_faults_are_named(small_data: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lacks agnostic, agnostic_mask; `tryon data annotate") as caught:
         checked(raw, tmp_path)
     assert caught.value.code == "data-fields"
+
+
+def test_an_empty_data_set_and_one_of_another_version_are_refused(small_data: str, tmp_path: Path) -> None:
+    def altered(name: str, **changes: Any) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        told = {**json.loads(Path(small_data, MANIFEST).read_text()), **changes}
+        (folder / MANIFEST).write_text(json.dumps(told))
+        return str(folder)
+
+    empty = altered("empty", rows=0, num_shards=0, rows_in=3, quarantined=3)
+    with pytest.raises(DataError, match=r"data set '.*empty' has no rows \(3 quarantined\)") as caught:
+        checked(empty, tmp_path / "bundle")
+    assert caught.value.code == "data-empty"
+    later = altered("later", schema_version=SCHEMA_VERSION + 1)
+    with pytest.raises(DataError, match=f"schema version {SCHEMA_VERSION + 1}; this release reads {SCHEMA_VERSION}"):
+        checked(later, tmp_path / "bundle")
+    assert not (tmp_path / "bundle-runs").exists()
+
+
+def test_a_bundle_without_the_network_that_is_built_on_is_refused(
+    small_data: str, small_bundle: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    copy_bundle(small_bundle, str(other))
+    told = json.loads((other / "bundle.json").read_text())
+    del told["networks"]["warp"]
+    (other / "bundle.json").write_text(json.dumps(told))
+    options = {**OPTIONS, "network": {"width": 8}}
+    with pytest.raises(BundleError, match=r"other'? has no warp network.*synthesis"):
+        check_run("tom", small_data, str(tmp_path / "bundle"), options, str(other))
+    with pytest.raises(BundleError, match=r"nowhere"):
+        check_run("tom", small_data, str(tmp_path / "bundle"), options, str(tmp_path / "nowhere"))
+
+
+def test_an_output_that_cannot_be_written_is_refused(small_data: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"file/bundle-runs cannot be written: .*/file is a file") as caught:
+        checked(small_data, tmp_path / "file" / "bundle")
+    assert caught.value.code == "uri-unwritable"
+    with pytest.raises(StorageError, match=r"/proc/bundle-runs cannot be written"):
+        checked(small_data, Path("/proc/bundle"))
+    with denying_bucket("closed") as uri, pytest.raises(StorageError, match=r"bundle.* cannot be (read|written)"):
+        check_run("gmm", small_data, f"{uri}/bundle", OPTIONS)
 
 
 def test_a_run_is_finished_until_something_that_decides_it_changes(small_data: str, tmp_path: Path) -> None:

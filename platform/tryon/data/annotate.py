@@ -46,8 +46,8 @@ class AnnotateConfig(Config):
 
     size: Size | None = Field(None, description="(height, width) px photos are letterboxed to; None keeps their own")
     layers: tuple[str, ...] | None = Field(None, description="layers to add, by field name; None: all of `LAYERS`")
-    parser: str = Field("geometric", description="geometric (no weights), segformer or schp")
-    parser_weights: str | None = Field(None, description="of segformer or schp: path, s3:// or hub id")
+    parser: str = Field("geometric", description="geometric (no weights), segformer, schp or segment")
+    parser_weights: str | None = Field(None, description="of all but geometric: path, s3:// or hub id")
     parser_options: Mapping[str, Any] = Field(default_factory=dict, description="more arguments of the parse stage")
     quality: Mapping[str, Any] | None = Field(
         default_factory=dict, description="thresholds of `QualityConfig` that differ; None: nothing is turned away"

@@ -16,13 +16,15 @@ from tryon.data.curate.splits import check_split, read_split, read_split_manifes
 from tryon.data.derived import base_id
 from tryon.data.shards import Manifest, read_shard, resize_row, shard_number, shard_uris
 from tryon.errors import DataError
-from tryon.sample import Batch
+from tryon.sample import Batch, Row
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 Split = Literal["train", "val"]
-MATERIALIZE_BYTES = 4_000_000_000  # decoded sets up to this size are kept in the object store between epochs
+Cache = Literal["auto", "memory", "none"]
+MATERIALIZE_BYTES = 4_000_000_000  # decoded sets up to this size are kept in memory between epochs
+BYTES_A_PIXEL = 24  # of a decoded sample with the layers that training reads; 23 measured for `flow`
 
 
 def in_split(row_id: str, split: Split, val_fraction: float) -> bool:
@@ -159,7 +161,13 @@ def stack_rows(batch: Batch, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def ray_dataset(
-    uri: str, manifest: Manifest, columns: Sequence[str], size: tuple[int, int], split: Split, val_fraction: float
+    uri: str,
+    manifest: Manifest,
+    columns: Sequence[str],
+    size: tuple[int, int],
+    split: Split,
+    val_fraction: float,
+    cache: Cache = "auto",
 ) -> Dataset:
     """A streaming Ray data set of decoded samples; kept in memory between epochs where it is small.
 
@@ -170,13 +178,15 @@ def ray_dataset(
         size: (height, width) px to bring every layer to.
         split: which side.
         val_fraction: share of ids held out.
+        cache: whether decoded samples are kept in the object store between epochs.
     """
     import ray.data
     from ray.data import FileShuffleConfig
 
     filesystem, _ = storage.resolve(uri)
     paths = [storage.resolve(path)[1] for path in shard_uris(uri, manifest)]
-    shuffle = FileShuffleConfig(seed=0) if split == "train" else None
+    # The same order in every epoch and every run: what is begun anew in the middle must come to the same place.
+    shuffle = FileShuffleConfig(seed=0, reseed_after_execution=False) if split == "train" else None
     # Without the override small files are merged into one block and read by one task.
     dataset = ray.data.read_parquet(
         paths,
@@ -188,44 +198,74 @@ def ray_dataset(
     ).map_batches(
         decode_columns, batch_size=None, fn_kwargs={"size": size, "split": split, "sides": sides_of(uri, val_fraction)}
     )
-    bytes_a_row = size[0] * size[1] * 24
-    return dataset.materialize() if manifest.rows * bytes_a_row <= MATERIALIZE_BYTES else dataset
+    return dataset.materialize() if _is_kept(manifest, size, cache) else dataset
 
 
-def local_batches(
-    uri: str,
-    manifest: Manifest,
-    columns: Sequence[str],
-    size: tuple[int, int],
-    split: Split,
-    val_fraction: float,
-    batch_size: int,
-    seed: int | None,
-) -> Iterator[Batch]:
-    """Batches without Ray: reads shards one after the other; `seed` shuffles shards and rows inside each."""
-    order = np.arange(manifest.num_shards)
-    rng = np.random.default_rng(seed)
-    if seed is not None:
-        rng.shuffle(order)
-    rest: list[dict[str, Any]] = []
-    uris, sides = shard_uris(uri, manifest), sides_of(uri, val_fraction)
-    for shard in order:
-        batch = read_shard(uris[shard], _read_columns(manifest, columns))
-        rows = _rows(batch, sides.rows(int(shard), batch, split), size)
+class LocalBatches:
+    """Batches without Ray: shards one after the other, decoded once where the whole set fits in memory."""
+
+    def __init__(
+        self,
+        uri: str,
+        manifest: Manifest,
+        columns: Sequence[str],
+        size: tuple[int, int],
+        val_fraction: float,
+        cache: Cache = "auto",
+    ) -> None:
+        """Remembers what to read.
+
+        Args:
+            uri: of the annotated data set.
+            manifest: of it.
+            columns: fields to read.
+            size: (height, width) px to bring every layer to.
+            val_fraction: share of ids held out.
+            cache: whether decoded samples are kept in memory between epochs.
+        """
+        self._uris = shard_uris(uri, manifest)
+        self._columns = _read_columns(manifest, columns)
+        self._size = size
+        self._sides = sides_of(uri, val_fraction)
+        self._keep = _is_kept(manifest, size, cache)
+        self._kept: dict[tuple[int, Split], list[Row]] = {}
+
+    def __call__(self, split: Split, batch_size: int, seed: int | None) -> Iterator[Batch]:
+        """One epoch; `seed` shuffles shards and rows inside each, None keeps the order and a last, smaller batch."""
+        order = np.arange(len(self._uris))
+        rng = np.random.default_rng(seed)
         if seed is not None:
-            rng.shuffle(rows)  # type: ignore[arg-type]
-        rest.extend(rows)
-        while len(rest) >= batch_size:
-            yield _join(rest[:batch_size])
-            rest = rest[batch_size:]
-    if rest and seed is None:
-        yield _join(rest)
+            rng.shuffle(order)
+        rest: list[Row] = []
+        for shard in order:
+            rows = list(self._rows(int(shard), split))
+            if seed is not None:
+                rng.shuffle(rows)  # type: ignore[arg-type]
+            rest.extend(rows)
+            while len(rest) >= batch_size:
+                yield join_rows(rest[:batch_size])
+                rest = rest[batch_size:]
+        if rest and seed is None:
+            yield join_rows(rest)
+
+    def _rows(self, shard: int, split: Split) -> list[Row]:
+        rows = self._kept.get((shard, split))
+        if rows is None:
+            batch = read_shard(self._uris[shard], self._columns)
+            names = [name for name in batch if name != "split"]
+            keep = self._sides.rows(shard, batch, split)
+            rows = [resize_row({name: batch[name][i] for name in names}, self._size) for i in keep]
+            if self._keep:
+                self._kept[shard, split] = rows
+        return rows
 
 
-def _rows(batch: Batch, keep: Sequence[int], size: tuple[int, int]) -> list[dict[str, Any]]:
-    names = [name for name in batch if name != "split"]
-    return [resize_row({name: batch[name][i] for name in names}, size) for i in keep]
+def _is_kept(manifest: Manifest, size: tuple[int, int], cache: Cache) -> bool:
+    if cache != "auto":
+        return cache == "memory"
+    return manifest.rows * size[0] * size[1] * BYTES_A_PIXEL <= MATERIALIZE_BYTES
 
 
-def _join(rows: Sequence[dict[str, Any]]) -> Batch:
+def join_rows(rows: Sequence[Row]) -> Batch:
+    """Rows as a batch of columns, each a list; there is at least one row."""
     return {name: [row[name] for row in rows] for name in rows[0]}

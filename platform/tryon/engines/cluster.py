@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from tryon.errors import TryonError
 
 # Set before Ray starts; workers inherit them. `setdefault`: what the user exported wins.
 _QUIET = {
@@ -22,10 +24,17 @@ _QUIET = {
 }
 # One reader must always find a CPU beside actors that hold the others, or Ray Data waits for ever.
 SPARE_CPUS = 2
+TOO_SLOW = "node timed out during startup"  # a plain Exception of Ray's, whose limit cannot be set
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(
+    address: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    dashboard: bool = False,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[None]:
     """Joins the cluster that is named, or starts one on this machine and ends it afterwards.
 
     Inside a session that is already running nothing is started and nothing is ended.
@@ -33,6 +42,11 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     Args:
         address: of a cluster; None takes ``RAY_ADDRESS`` from the environment, else starts a local one.
         num_cpus: logical CPUs of a local cluster; None: the machine's and two to spare for readers.
+        dashboard: of a local cluster, on 127.0.0.1; it takes 1 GB of memory.
+        resources: of a local cluster, beside CPUs and GPUs.
+
+    Raises:
+        TryonError: the machine is too busy to start it.
     """
     import ray
 
@@ -44,14 +58,29 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     if address == "local":
         for key, value in _QUIET.items():
             os.environ.setdefault(key, value)
-        local = {"num_cpus": num_cpus or physical_cpus() + SPARE_CPUS, "include_dashboard": False}
+        cpus = num_cpus or physical_cpus() + SPARE_CPUS
+        local = {"num_cpus": cpus, "include_dashboard": dashboard, "resources": dict(resources or {})}
+        _be_patient()
     with _stderr_on_failure():
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+        except Exception as error:
+            if TOO_SLOW not in str(error):
+                raise
+            text = "Ray did not start within 30 s, which it allows itself: this machine is too busy; run it again"
+            raise TryonError(text, code="ray-slow") from error
     _quiet_loggers()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _be_patient() -> None:
+    """The dashboard may take minutes to come up on a machine that is busy; read when Ray is imported, so set here."""
+    from ray._private import ray_constants
+
+    ray_constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S = max(300, ray_constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S)
 
 
 @contextmanager
@@ -104,6 +133,14 @@ def _drop_pool_warning() -> None:
 
     show.drops_pool_warning = True  # type: ignore[attr-defined]
     worker.print_to_stdstream = show
+
+
+def dashboard_url() -> str | None:
+    """Where the dashboard of the session's cluster is, or None where it has none."""
+    from ray._private import worker
+
+    url = worker.get_dashboard_url()
+    return f"http://{url}" if url else None
 
 
 def physical_cpus() -> int:

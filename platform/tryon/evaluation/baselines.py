@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tryon.models.gmm import anchor_sources, apply_grid
-from tryon.models.tensors import images_to_tensor, masks_to_tensor, poses_to_tensor, tensor_to_images
+from tryon.models.tensors import (
+    categories_to_tensor,
+    images_to_tensor,
+    masks_to_tensor,
+    poses_to_tensor,
+    tensor_to_images,
+)
 from tryon.models.tom import compose
 from tryon.models.tps import tps_grid
 from tryon.sample import Batch
@@ -29,7 +35,8 @@ def affine_paste(batch: Batch, i: int) -> UInt8:
     size = batch["agnostic"][i].shape[:2]
     garment = images_to_tensor([batch["garment"][i]], size)
     mask = masks_to_tensor([batch["garment_mask"][i]], size)
-    sources = anchor_sources({"garment_mask": mask, "pose": poses_to_tensor(row, size)}, grid=5)
+    place = {"pose": poses_to_tensor(row, size), "category": categories_to_tensor([batch["category"][i]])}
+    sources = anchor_sources({"garment_mask": mask, **place}, grid=5)
     warped, warped_mask, _ = apply_grid(garment, mask, tps_grid(sources, *size))
     condition = {
         "agnostic": images_to_tensor([batch["agnostic"][i]], size),

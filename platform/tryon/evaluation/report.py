@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tryon import storage
+from tryon.evaluation.figures import columns
 
 if TYPE_CHECKING:
     from tryon.evaluation.run import Evaluation
@@ -25,17 +27,27 @@ def write_report(out: str, evaluation: Evaluation) -> None:
     """Writes ``report.html`` into the evaluation's folder from its figures and the pictures there."""
     from jinja2 import Environment, PackageLoader
 
-    from tryon.evaluation.run import METRICS
-
+    rows = _pictures(out)
+    shown = {name: title for name, title in TITLES.items() if not rows or any(name in row for row in rows)}
     environment = Environment(loader=PackageLoader("tryon.evaluation"), autoescape=True)
     html = environment.get_template("report.html.j2").render(
         evaluation=evaluation,
-        metrics=METRICS,
+        columns=columns(evaluation.figures.values()),
+        protocol=_lines(evaluation.protocol),
         method_titles=METHOD_TITLES,
-        titles=TITLES,
-        rows=_pictures(out),
+        titles=shown,
+        rows=rows,
     )
     storage.write_bytes(storage.join(out, "report.html"), html.encode())
+
+
+def _lines(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A line for each value, those of nested tables under ``outer.inner``."""
+    for key, value in protocol.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, " to ".join(map(str, value)) if key.endswith("_px") else str(value)
 
 
 def _pictures(out: str) -> list[dict[str, str]]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pydantic import Field
-
-from tryon import __version__, storage
+from tryon import storage
 from tryon.codec import encode_jpeg
-from tryon.config import Config
 from tryon.data.annotate import annotation_specs
 from tryon.data.job import OnReport, TaskCount, given_fields, to_batch
 from tryon.data.sources.base import Source
@@ -22,22 +19,20 @@ from tryon.engines.dataset import ShardReport, run_shards
 from tryon.engines.in_process import build_pipeline
 from tryon.errors import DataError
 from tryon.evaluation.baselines import BASELINES
+from tryon.evaluation.config import EvaluateConfig, resolve
+from tryon.evaluation.judges import Images, Judges
+from tryon.evaluation.protocol import changed_outside, extent_of, findings, measured_ids, merge_extents, settings
+from tryon.evaluation.sets import FOLDER as FEATURES
+from tryon.evaluation.sets import set_figures, write_features
 from tryon.images import resize
 from tryon.models.bundle import load_bundle, tryon_stages
 from tryon.models.metrics import paired_metrics
+from tryon.models.versions import pinned
 from tryon.sample import Batch, num_rows
 
 METHOD = "bundle"
-PICTURES = ("person", "garment", "agnostic", "warped_garment", "tryon", "truth")
+PICTURES = ("person", "garment", "agnostic", "warped_garment", "tryon")  # and the truth, where there is one
 PICTURE_HEIGHT = 384
-METRICS = ("ssim", "ms_ssim", "psnr")
-
-
-class EvaluateConfig(Config):
-    """What an evaluation does; written into its result."""
-
-    num_pictures: int = Field(12, ge=0, le=1000, description="samples shown in the report")
-    baselines: tuple[str, ...] = Field(tuple(BASELINES), description="compared with, on the same samples")
 
 
 @dataclass(frozen=True)
@@ -45,16 +40,24 @@ class Evaluation:
     """Figures of an evaluation.
 
     Attributes:
-        means: method to metric to mean over the samples.
+        means: method to figure to mean over the samples; empty of unpaired ones.
         samples: samples measured.
         quarantined: samples that could not be used.
-        protocol: sizes, versions, bundle and data, as written into ``metrics.json``.
+        protocol: sizes, resizing, versions, bundle, weights and pairs, as written into ``metrics.json``.
+        sets: method to figure of all its results together; empty without the weights that takes.
     """
 
     means: dict[str, dict[str, float]]
     samples: int
     quarantined: int
     protocol: dict[str, Any]
+    sets: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Method to all its figures."""
+        methods = dict.fromkeys((*self.means, *self.sets))
+        return {method: {**self.means.get(method, {}), **self.sets.get(method, {})} for method in methods}
 
 
 class EvaluateWorker:
@@ -67,32 +70,49 @@ class EvaluateWorker:
         self._config = config
         self._picture_shards = picture_shards
         self._pipeline = build_pipeline(specs, given_fields(source), fill_missing=True)
+        self._judges = Judges(config)
 
     def process(self, shard: int, task: Any) -> ShardReport:
         """Measures one shard."""
         batch = self._pipeline(to_batch(self._source.read(task), given_fields(self._source)))
         total = num_rows(batch)
         good = [i for i in range(total) if batch["error_code"][i] is None]
-        figures: dict[str, list[Any]] = {"id": [batch["id"][i] for i in good]}
-        for method, result in self._results(batch, good).items():
-            measured = paired_metrics(result, [batch["person"][i] for i in good])
-            figures |= {f"{method}/{metric}": values for metric, values in measured.items()}
-        _write_table(storage.join(self._out, "samples", f"shard-{shard:05d}.parquet"), figures)
+        truths, results = [batch["person"][i] for i in good], self._results(batch, good)
+        figures = self._figures(results, truths)
+        _write_table(samples_uri(self._out, shard), [batch["id"][i] for i in good], figures)
+        if self._judges.judges_sets:
+            write_features(self._out, shard, self._judges, truths, results)
         if shard < self._picture_shards:
             self._write_pictures(batch, good, shard)
-        sums = {name: sum(values) for name, values in figures.items() if name != "id"}
-        return ShardReport(shard, total, len(good), total - len(good), payload=json.dumps(sums))
+        masks = [batch["agnostic_mask"][i] for i in good]
+        told = {
+            "sums": {name: _sum(values) for name, values in figures.items()},
+            "extent": extent_of(truths, map(changed_outside, results[METHOD], truths, masks)),
+        }
+        return ShardReport(shard, total, len(good), total - len(good), payload=json.dumps(told))
 
-    def _results(self, batch: Batch, good: Sequence[int]) -> dict[str, list[Any]]:
-        results = {METHOD: [batch["tryon"][i] for i in good]}
+    def _figures(self, results: Mapping[str, Images], truths: Images) -> dict[str, list[float | None]]:
+        """Figures of each sample by method and name; none of unpaired samples, which have no truth."""
+        figures: dict[str, list[float | None]] = {}
+        for method, images in results.items() if self._config.pairing == "paired" else ():
+            measured = paired_metrics(images, truths)
+            if self._judges.judges_pairs:
+                measured["lpips"] = self._judges.distances(images, truths)
+            figures |= {f"{method}/{name}": values for name, values in measured.items()}
+        return figures
+
+    def _results(self, batch: Batch, good: Sequence[int]) -> dict[str, Images]:
+        results: dict[str, Images] = {METHOD: [batch["tryon"][i] for i in good]}
         for name in self._config.baselines:
             results[name] = [BASELINES[name](batch, i) for i in good]
         return results
 
     def _write_pictures(self, batch: Batch, good: Sequence[int], shard: int) -> None:
         each = -(-self._config.num_pictures // self._picture_shards)
+        shown = [name for name in PICTURES if name in batch]
+        shown += ["truth"] if self._config.pairing == "paired" else []
         for i in good[:each]:
-            for name in PICTURES:
+            for name in shown:
                 image = batch["person" if name == "truth" else name][i]
                 height = min(PICTURE_HEIGHT, image.shape[0])
                 small = resize(image, height, round(height * image.shape[1] / image.shape[0]))
@@ -113,7 +133,7 @@ def evaluate(
     """Measures a bundle on a source and writes ``metrics.json``, ``report.html`` and per-sample tables.
 
     Args:
-        source: samples; their person photo is the truth (paired).
+        source: samples; of paired ones the person photo is the truth.
         data: what to call the source.
         bundle: URI.
         out: URI of the folder to write.
@@ -122,15 +142,18 @@ def evaluate(
         on_report: told each shard's report and the number of shards.
 
     Raises:
-        BundleError: no bundle, or one without a synthesis network.
+        ConfigError: options that do not go together.
+        BundleError: no bundle, or one without a synthesis network; weights that are missing or of another network.
         DataError: no sample could be measured.
     """
     from tryon.evaluation.report import write_report
 
-    config = config or EvaluateConfig()
-    bundle, out = storage.absolute(bundle), storage.absolute(out)
+    config = resolve(config or EvaluateConfig())
+    bundle, out = pinned(storage.absolute(bundle)), storage.absolute(out)
     manifest = load_bundle(bundle).manifest
-    storage.delete(storage.join(out, "pictures"))
+    protocol = settings(data, bundle, manifest, config, Judges(config))
+    for folder in ("pictures", FEATURES):
+        storage.delete(storage.join(out, folder))
     picture_shards = max(1, len(list(itertools.islice(source.tasks(), config.num_pictures))))
     make = partial(EvaluateWorker, source, bundle, out, config, picture_shards)
     reports, count = [], TaskCount(source)
@@ -138,42 +161,64 @@ def evaluate(
         reports.append(report)
         if on_report is not None:
             on_report(report, count.total)
-    sizes = {role: list(entry.size) for role, entry in manifest.networks.items()}
-    protocol = {
-        "data": data,
-        "bundle": bundle,
-        "tryon_version": __version__,
-        "pairing": "paired",
-        "network_sizes": sizes,
-    }
-    result = _aggregate(reports, protocol)
-    written = {"protocol": result.protocol, "samples": result.samples, "quarantined": result.quarantined}
-    storage.write_bytes(
-        storage.join(out, "metrics.json"), json.dumps({**written, "means": result.means}, indent=2).encode()
-    )
+    reports.sort(key=lambda report: report.shard)
+    result = _aggregate(reports, protocol, out, config)
+    figures = {"means": result.means, "sets": result.sets}
+    written = {"protocol": result.protocol, "samples": result.samples, "quarantined": result.quarantined, **figures}
+    storage.write_bytes(storage.join(out, "metrics.json"), json.dumps(written, indent=2).encode())
     write_report(out, result)
     return result
 
 
-def _aggregate(reports: Sequence[ShardReport], protocol: dict[str, Any]) -> Evaluation:
+def _aggregate(
+    reports: Sequence[ShardReport], protocol: dict[str, Any], out: str, config: EvaluateConfig
+) -> Evaluation:
+    """The reports, in order, to figures."""
     samples = sum(report.rows_out for report in reports)
     quarantined = sum(report.quarantined for report in reports)
     if samples == 0:
         text = f"no sample could be measured ({quarantined} could not be used)"
         raise DataError(text, code="data-empty", field="--data")
+    told = [json.loads(report.payload) for report in reports]
+    means = _means(shard["sums"] for shard in told)
+    ids = measured_ids(samples_uri(out, report.shard) for report in reports)
+    found = findings(ids, samples, merge_extents(shard["extent"] for shard in told), config)
+    rows = {report.shard: report.rows_out for report in reports}
+    sets = set_figures(out, rows, (METHOD, *config.baselines), config) if config.fid_weights is not None else {}
+    return Evaluation(means, samples, quarantined, {**protocol, **found}, sets)
+
+
+def _means(shards: Iterable[Mapping[str, tuple[float, int]]]) -> dict[str, dict[str, float]]:
+    """Means by method and name from each shard's sums and counts; those that no sample has are left out."""
+    sums: dict[str, tuple[float, int]] = {}
+    for shard in shards:
+        for key, (value, num) in shard.items():
+            before = sums.get(key, (0.0, 0))
+            sums[key] = before[0] + value, before[1] + num
     means: dict[str, dict[str, float]] = {}
-    for report in sorted(reports, key=lambda r: r.shard):
-        for key, value in json.loads(report.payload).items():
-            method, _, metric = key.partition("/")
-            figures = means.setdefault(method, {})
-            figures[metric] = figures.get(metric, 0.0) + value / samples
-    return Evaluation(means, samples, quarantined, protocol)
+    for key, (value, num) in sums.items():
+        if num:
+            method, _, name = key.partition("/")
+            means.setdefault(method, {})[name] = value / num
+    return means
 
 
-def _write_table(uri: str, columns: dict[str, list[Any]]) -> None:
+def _sum(values: Sequence[float | None]) -> tuple[float, int]:
+    there = [value for value in values if value is not None]
+    return sum(there), len(there)
+
+
+def samples_uri(out: str, shard: int) -> str:
+    """The table of a shard's figures, a row a sample."""
+    return storage.join(out, "samples", f"shard-{shard:05d}.parquet")
+
+
+def _write_table(uri: str, ids: Sequence[str], figures: Mapping[str, Sequence[float | None]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = {"id": pa.array(ids, pa.string())}
+    columns |= {name: pa.array(values, pa.float64()) for name, values in figures.items()}
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     storage.write_bytes(uri, sink.getvalue())

@@ -23,12 +23,21 @@ from torch import nn
 from tryon import __version__, storage
 from tryon.config import Config, Size, StageSpec, explain
 from tryon.errors import BundleError, ConfigError, StorageError
-from tryon.models.registry import build_network, num_parameters
+from tryon.models.contract import load_saved_state, needs_warp, saved_state
+from tryon.models.registry import build_network, network_class, num_parameters
+from tryon.models.versions import MANIFEST as MANIFEST
+from tryon.models.versions import check_manifest, check_writable, pinned
 
 DEMO_BUNDLE = "out/demo/bundle"
-MANIFEST = "bundle.json"
-Role = Literal["warp", "synthesis", "refinement", "parsing"]
-ROLE_STAGES: Mapping[str, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
+Role = Literal["warp", "synthesis", "refinement", "parsing", "extraction", "reconstruction"]
+ROLE_STAGES: Mapping[Role, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
+UNWARPED = "synthesize_unwarped"  # instead of `synthesize` where the network needs no warp
+BY_GARMENT = "refine_by_garment"  # instead of `refine` where the network looks at the garment photo
+STAGE_ROLES: Mapping[str, Role] = {
+    **{stage: role for role, stage in ROLE_STAGES.items()},
+    UNWARPED: "synthesis",
+    BY_GARMENT: "refinement",
+}
 
 
 class NetworkEntry(Config):
@@ -37,7 +46,7 @@ class NetworkEntry(Config):
     network: str = Field(description="a name of `tryon.models.registry`")
     config: Mapping[str, Any] = Field(default_factory=dict, description="the network's config")
     size: Size = Field(description="(height, width) px it was trained at and runs at")
-    file: str = Field(description="safetensors file in the bundle's folder")
+    file: str = Field(pattern=r"^\w[\w.-]*$", description="safetensors file in the bundle's folder")
     sha256: str = Field(description="of that file")
     num_parameters: int = Field(ge=0, description="trainable and frozen")
     training: Mapping[str, Any] = Field(default_factory=dict, description="the resolved training config")
@@ -67,31 +76,42 @@ class Bundle:
     uri: str
     manifest: BundleManifest
 
+    def entry(self, role: Role) -> NetworkEntry:
+        """What the manifest tells of a network.
+
+        Raises:
+            BundleError: the bundle has no such role.
+        """
+        entry = self.manifest.networks.get(role)
+        if entry is None:
+            have = ", ".join(self.manifest.networks) or "none"
+            raise BundleError(f"bundle {self.uri} has no {role} network (it has: {have})", code="bundle-incomplete")
+        return entry
+
     def network(self, role: Role) -> tuple[nn.Module, Size]:
         """A network, in eval mode, and the size it runs at; the second call in a process is free.
 
         Raises:
             BundleError: the bundle has no such role, the file is not the one the manifest names, or does not fit.
         """
-        entry = self.manifest.networks.get(role)
-        if entry is None:
-            have = ", ".join(self.manifest.networks) or "none"
-            raise BundleError(f"bundle {self.uri} has no {role} network (it has: {have})", code="bundle-incomplete")
+        entry = self.entry(role)
         return _load_network(self.uri, entry.model_dump_json()), entry.size
 
 
 def read_manifest(uri: str) -> BundleManifest:
-    """Reads `bundle.json` of a bundle.
+    """Reads `bundle.json` of a bundle, which may be named ``<registry>/<name>@<alias or version>``.
 
     Raises:
-        BundleError: nothing there, not a bundle, or of another format; the message names it.
+        BundleError: nothing there, not a bundle, of another format, or a registry's that was changed since.
     """
+    uri = pinned(uri)
     try:
         raw = storage.read_bytes(storage.join(uri, MANIFEST))
     except StorageError as error:
         why = "does not exist" if not storage.exists(uri) else f"is no bundle: it has no {MANIFEST}"
         text = f"bundle {uri!r} {why}; `tryon train` or `tryon demo` makes one"
         raise BundleError(text, code="bundle-missing", field="bundle") from error
+    check_manifest(uri, raw)
     try:
         return BundleManifest.model_validate(json.loads(raw))
     except json.JSONDecodeError as error:
@@ -104,27 +124,48 @@ def load_bundle(uri: str) -> Bundle:
     """Opens a bundle.
 
     Args:
-        uri: a folder, local or ``s3://``.
+        uri: a folder, local or ``s3://``, or ``<registry>/<name>@<alias or version>``.
 
     Raises:
         BundleError: missing or of another format.
     """
+    uri = pinned(uri)
     return Bundle(uri, read_manifest(uri))
 
 
 @lru_cache(maxsize=8)
 def _load_network(uri: str, entry_json: str) -> nn.Module:
-    entry = NetworkEntry.model_validate_json(entry_json)
+    return open_network(uri, NetworkEntry.model_validate_json(entry_json))
+
+
+def read_weights(uri: str, entry: NetworkEntry) -> bytes:
+    """A network's file, checked by its sha256.
+
+    Raises:
+        BundleError: it is missing, or not the one that the manifest names.
+    """
     try:
         data = storage.read_bytes(storage.join(uri, entry.file))
     except StorageError as error:
+        if error.code != "uri-missing":
+            raise
         raise BundleError(f"bundle {uri!r} lacks {entry.file}", code="bundle-incomplete") from error
     if storage.sha256(data) != entry.sha256:
         text = f"bundle {uri!r}: {entry.file} is not the file {MANIFEST} names (sha256 differs)"
         raise BundleError(text, code="bundle-corrupt")
+    return data
+
+
+def open_network(uri: str, entry: NetworkEntry) -> nn.Module:
+    """A network as `Bundle.network` gives it, read anew.
+
+    Raises:
+        BundleError: of `read_weights`, or the weights do not fit the network.
+    """
+    data = read_weights(uri, entry)
     try:
         network = build_network(entry.network, entry.config)
-        network.load_state_dict(safetensors_load(data))
+        load_saved_state(network, safetensors_load(data))
     except (ConfigError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise BundleError(f"bundle {uri!r}: {entry.file} does not fit: {reason}", code="bundle-corrupt") from error
@@ -158,29 +199,50 @@ def write_network(
         training: the resolved training config, kept for reading.
         metrics: validation figures.
         working_size: photos are letterboxed to it; None keeps the bundle's.
-        data_licence: of the training data.
+        data_licence: of the training data; it joins that of the data of the networks that are there.
+
+    Raises:
+        BundleError: the folder is a registry's version, which never changes.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    check_writable(uri)
+    state = {key: value.detach().cpu().contiguous() for key, value in saved_state(network).items()}
     data = safetensors_save(state)
     digest = storage.sha256(data)
     entry = NetworkEntry(
-        network=name, config=config.model_dump(), size=size, file=f"{role}-{digest[:12]}.safetensors",
+        network=name, config=config.model_dump(mode="json"), size=size, file=f"{role}-{digest[:12]}.safetensors",
         sha256=digest, num_parameters=num_parameters(network), training=training, metrics=metrics,
     )  # fmt: skip
     old = read_manifest(uri) if storage.exists(storage.join(uri, MANIFEST)) else None
+    networks = {**(old.networks if old else {}), role: entry}
+    licence = _joined_licence(old, role, data_licence)
     manifest = BundleManifest(
         format=1,
         tryon_version=__version__,
         working_size=working_size or (old.working_size if old else (1024, 768)),
-        networks={**(old.networks if old else {}), role: entry},
-        weights_licence="Apache-2.0" if data_licence == "Apache-2.0" else "as the data's",
-        data_licence=data_licence,
+        networks=networks,
+        weights_licence=_weights_licence(networks, licence),
+        data_licence=licence,
     )
     storage.write_bytes(storage.join(uri, entry.file), data)
     storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
     if old and role in old.networks and old.networks[role].file != entry.file:
         storage.delete(storage.join(uri, old.networks[role].file))
     return manifest
+
+
+def _joined_licence(old: BundleManifest | None, role: Role, data_licence: str) -> str:
+    """The new network's data's, after what was told of the data of the others."""
+    others = old is not None and set(old.networks) - {role}
+    told = old.data_licence.split("; ") if old is not None and others else []
+    return "; ".join(dict.fromkeys([*told, *data_licence.split("; ")]))
+
+
+def _weights_licence(networks: Mapping[Role, NetworkEntry], data_licence: str) -> str:
+    """Weights that were tuned from others' are under the licence of those too."""
+    bases = [str(entry.config["base"]) for entry in networks.values() if entry.config.get("base")]
+    if bases:
+        return f"as that of {' and '.join(bases)}, and the data's"
+    return "Apache-2.0" if data_licence == "Apache-2.0" else "as the data's"
 
 
 def default_bundle() -> str:
@@ -201,25 +263,46 @@ def default_bundle() -> str:
 
 
 def copy_bundle(source: str, target: str) -> None:
-    """Copies a bundle's files, the manifest last.
+    """Copies a bundle's files to the byte, each checked by its sha256, the manifest last.
 
     Raises:
-        BundleError: the source is no bundle.
+        BundleError: the source is no bundle, or a file is missing or damaged; then no manifest is written.
     """
+    source = pinned(source)
     manifest = read_manifest(source)
+    raw = storage.read_bytes(storage.join(source, MANIFEST))
     for entry in manifest.networks.values():
-        storage.write_bytes(storage.join(target, entry.file), storage.read_bytes(storage.join(source, entry.file)))
-    storage.write_bytes(storage.join(target, MANIFEST), manifest.model_dump_json(indent=2).encode())
+        storage.write_bytes(storage.join(target, entry.file), read_weights(source, entry))
+    storage.write_bytes(storage.join(target, MANIFEST), raw)
 
 
-def tryon_stages(uri: str) -> list[StageSpec]:
-    """The stages that take an annotated sample to a try-on with this bundle, in order."""
-    manifest = read_manifest(uri)
-    return [
-        StageSpec(name=stage, options={"bundle": uri})
-        for role, stage in ROLE_STAGES.items()
-        if role in manifest.networks
-    ]
+def role_stages(manifest: BundleManifest) -> dict[Role, str]:
+    """The stage that each of a bundle's networks runs in, for those that try on, in order.
+
+    A network that needs no warp (`tryon.models.contract.SynthesisNetwork`) runs in a stage that reads none, as does a
+    refinement by the garment photo, and a warp that no stage reads is left out.
+    """
+    stages = {role: stage for role, stage in ROLE_STAGES.items() if role in manifest.networks}
+    if "synthesis" in stages and not needs_warp(network_class(manifest.networks["synthesis"].network)):
+        stages["synthesis"] = UNWARPED
+    if "refinement" in stages and manifest.networks["refinement"].config.get("context") == "garment":
+        stages["refinement"] = BY_GARMENT
+    if stages.get("synthesis") == UNWARPED and stages.get("refinement") != ROLE_STAGES["refinement"]:
+        stages.pop("warp", None)
+    return stages
+
+
+def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None) -> list[StageSpec]:
+    """The stages that take an annotated sample to a try-on with this bundle, in order.
+
+    Args:
+        uri: of the bundle.
+        sampling: steps, solver, seed or guidance of a synthesis network that samples (`tryon.stages.synthesize`).
+    """
+    told: Mapping[Role, Mapping[str, Any]] = {"synthesis": sampling or {}}
+    uri = pinned(uri)
+    stages = role_stages(read_manifest(uri))
+    return [StageSpec(name=stage, options={"bundle": uri, **told.get(role, {})}) for role, stage in stages.items()]
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

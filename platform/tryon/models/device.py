@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @lru_cache(maxsize=1)
@@ -21,14 +25,27 @@ def cpu_has_amx_bf16() -> bool:
     return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(encoding="ascii", errors="ignore")
 
 
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """bf16 where it is fast (CUDA from Ampere on, CPUs with AMX), else None: plain float32."""
+def autocast_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype | None:
+    """The type to compute in; None: plain float32.
+
+    Args:
+        device: to compute on.
+        precision: auto takes bf16 where it is fast (CUDA from Ampere on, CPUs with AMX), fp16 on older CUDA.
+    """
+    if precision != "auto":
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if cpu_has_amx_bf16() else None
 
 
-def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
-    """Autocast context with the type that is fast on this device; does nothing where none is."""
-    dtype = autocast_dtype(device) if enabled else None
+def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
+    """Autocast context with the type that is fast on this device, or another; does nothing for float32."""
+    dtype = autocast_dtype(device, precision)
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which autocast rounds nothing: for positions, which bf16 has too few digits for."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -104,11 +104,13 @@ def _traced(network: Runnable, size: tuple[int, int], opset: int) -> tuple[bytes
     with torch.no_grad():
         outputs = tuple(network.infer(examples))  # also makes what is kept for a size, so that it is a constant below
     inputs = tuple(examples)
+    # Also in eval mode: the exporter leaves all it was given in the wrapper's own, and batch norms would notice.
+    flat = _Flat(network, inputs).eval()
     with TemporaryDirectory() as folder, torch.no_grad(), _quiet(), _atanh(opset):
         file = Path(folder) / "network.onnx"
         try:
             torch.onnx.export(
-                _Flat(network, inputs), tuple(examples.values()), file, dynamo=False, opset_version=opset,
+                flat, tuple(examples.values()), file, dynamo=False, opset_version=opset,
                 input_names=list(inputs), output_names=list(outputs),
                 dynamic_axes={key: {0: "batch"} for key in (*inputs, *outputs)},
             )  # fmt: skip

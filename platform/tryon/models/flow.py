@@ -2,12 +2,14 @@
 
 After the condition generator of HR-VITON (Lee et al. 2022, arXiv 2206.14180): each level's flow sees the parse's
 features and each level's parse sees the garment warped so far; where the warped mask is empty no garment is predicted
-(misalignment), and where the parse predicts body or other clothes the warped mask is cut (occlusion). Three departures:
-the flow is a correction of the anchor that `gmm` starts from too, so that an untrained network is already a plausible
-warp; both pyramids see positions; and the parse has the four classes that decide about the warp, the same for tops,
-trousers and dresses.
+(misalignment), and where the parse predicts body or other clothes the warped mask is cut (occlusion). Departures: the
+flow corrects a coarse thin-plate warp, itself a correction of the anchor that `gmm` starts from too, so that an
+untrained network is already a plausible warp; of the garment its shape alone is seen, not its looks, so that what is
+learnt on drawings holds on photos; the person is seen in the frames of the limbs; at the coarse levels all cells are
+compared with all; and the parse has the four classes that decide about the warp, the same for all garments.
 
-Shape legend: b batch, h, w network size. The finest level, where the flow ends, is h / (2 * stem), w / (2 * stem).
+Shape legend: b batch, h, w network size. The pyramids' finest level is h / (2 * stem), w / (2 * stem); the flow ends at
+h / stem, w / stem.
 """
 
 from __future__ import annotations
@@ -20,19 +22,29 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.checks import check_condition
 from tryon.models.contract import WARP_CONDITION, example_condition
-from tryon.models.flow_layers import FusionStep, Pyramid, enlarge_grid, resize_to
-from tryon.models.gmm import anchor_sources, apply_grid
-from tryon.models.layers import ConvNormAct, ResidualBlock, SelfAttention2d, identity_grid
-from tryon.models.tensors import LIMBS, REGIONS
+from tryon.models.flow_layers import FLOW_SCALE, FusionStep, Placement, Pyramid, enlarge_grid, flow_head, resize_to
+from tryon.models.gmm import anchor_sources, apply_grid, mask_box
+from tryon.models.layers import ConvNormAct, ResidualBlock, SelfAttention2d, identity_grid, sample_image
+from tryon.models.mirror import mirrored, mirrored_field
+from tryon.models.network import Network
+from tryon.models.tensors import LIMBS, REGIONS, limb_frames
 from tryon.models.tps import tps_grid
+from tryon.sample import CATEGORIES, NUM_JOINTS
 
 PARSE_CLASSES = ("background", "garment", "arms", "other")  # "other": the rest of the body and what else is worn
 GARMENT_CLASS = PARSE_CLASSES.index("garment")
 OCCLUDERS = (PARSE_CLASSES.index("arms"), PARSE_CLASSES.index("other"))
+PLACEMENT_GRID = 5
+MATCHED_LEVELS = 2  # coarse ones, in which all cells are compared with all
 MULTIPLE = 16  # of height and width
 MIN_COVER = 1e-2  # the garment's probability is at most this share of what it would be where no garment was warped to
 CHANNELS = {"garment": 3, "garment_mask": 1, "agnostic_mask": 1, "limbs": len(LIMBS), "regions": len(REGIONS)}
+VECTORS = {"pose": (NUM_JOINTS, 3), "category": (len(CATEGORIES),)}
+
+
+OUTLINE_CHANNELS = sum(CHANNELS[name] for name in ("agnostic_mask", "limbs", "regions"))  # the person's first ones
 
 
 class FlowConfig(Config):
@@ -44,18 +56,22 @@ class FlowConfig(Config):
         48, ge=8, le=512, multiple_of=4, description="channels in which garment, person and parse are joined"
     )
     stem: int = Field(4, ge=1, le=4, description="inputs are reduced by this factor, by means, before the pyramids")
+    mirror: bool = Field(
+        False, description="a warp is the mean of two, one of them seen in a mirror: twice the time, 5 % nearer"
+    )
 
 
-# The published generator's pyramids (96 to 384 channels, five levels). It joins them in 384 channels with one
-# convolution to the flow, 47.4 M parameters; in 244 channels with two it is 47.2 M here.
-LARGE = FlowConfig(width=96, levels=5, fused=244, stem=1)
+# The published generator's pyramids (96 to 384 channels, five levels) and its 47.4 M parameters. It joins the two in
+# 384 channels with one convolution to the flow.
+LARGE = FlowConfig(width=96, levels=5, fused=296, stem=1)
 
 
 class FlowPrediction(NamedTuple):
     """What the network predicts.
 
     Attributes:
-        grids: sampling positions of each level, coarse first: float32 (b, 2, h_i, w_i), x then y in [-1, 1].
+        grids: sampling positions, float32 (b, 2, h_i, w_i), x then y in [-1, 1]: of the placement at the coarsest
+            level's size, then of each level, coarse first, the last at h / stem, w / stem.
         parse: logits (b, 4, h / stem, w / stem) of `PARSE_CLASSES`, garment only where the warped mask lies.
     """
 
@@ -63,14 +79,15 @@ class FlowPrediction(NamedTuple):
     parse: Tensor
 
 
-class Flow(nn.Module):
+class Flow(Network):
     """Appearance-flow warp of a garment onto a person."""
 
     config_class = FlowConfig
     role = "warp"
-    garment_channels = CHANNELS["garment"] + CHANNELS["garment_mask"] + 2  # and each pixel's own position
+    checked_masks = ("garment_mask",)
+    garment_channels = CHANNELS["garment_mask"] + 4  # and each pixel's place in the photo and in the garment's box
     # and the position that the anchor gives each pixel
-    person_channels = CHANNELS["agnostic_mask"] + CHANNELS["limbs"] + CHANNELS["regions"] + 2
+    person_channels = OUTLINE_CHANNELS + 2 * len(LIMBS) + 3 + 2
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -79,12 +96,17 @@ class Flow(nn.Module):
         widths = [config.width * min(2**i, 4) for i in range(config.levels)]
         self.garment_pyramid = Pyramid(self.garment_channels, widths, fused)
         self.person_pyramid = Pyramid(self.person_channels, widths, fused)
-        # Where a garment part goes depends on the whole garment and the whole body; convolutions see a part of each.
+        self.placement = Placement(fused, PLACEMENT_GRID)
         self.first = nn.Sequential(ResidualBlock(2 * fused, fused), SelfAttention2d(fused))
-        self.steps = nn.ModuleList(FusionStep(fused) for _ in widths)
-        seen = fused + self.person_channels + CHANNELS["garment"] + CHANNELS["garment_mask"]
+        self.steps = nn.ModuleList(FusionStep(fused, match=i < MATCHED_LEVELS) for i in range(config.levels))
         half = max(fused // 2, 8)
-        self.head = nn.Sequential(ConvNormAct(seen, half), nn.Conv2d(half, len(PARSE_CLASSES), 3, padding=1))
+        # At this size edges that lie before one another are told apart: at 256x192 a flow that ends at half of it is
+        # 1.3 px off for its coarseness alone, one that ends here 0.5 px.
+        self.narrow = nn.Conv2d(fused, half, 1)
+        seen = half + self.person_channels + CHANNELS["garment_mask"]
+        self.finest = nn.Sequential(ConvNormAct(seen, half), ConvNormAct(half, half))
+        self.finest_flow = flow_head(half)
+        self.head = nn.Conv2d(half, len(PARSE_CLASSES), 3, padding=1)
 
     def forward(self, condition: dict[str, Tensor]) -> FlowPrediction:
         """Predicts flow and parse.
@@ -94,21 +116,27 @@ class Flow(nn.Module):
                 regions, pose. Height and width multiples of 16.
 
         Raises:
-            ValueError: of `check_inputs`.
+            ValueError: of `check_condition`.
         """
-        check_inputs(condition)
+        check_condition(
+            condition, CHANNELS, vectors=VECTORS, multiple=MULTIPLE, least=2 * MULTIPLE, masks=self.checked_masks
+        )
         garment, person, shown = self._inputs(condition)
         levels = list(zip(self.garment_pyramid(garment), self.person_pyramid(person), strict=True))
         x = self.first(torch.cat(levels[0], dim=1))
+        sources = anchor_sources(condition, PLACEMENT_GRID) + self.placement(*levels[0])
         change = torch.zeros_like(levels[0][1][:, :2], dtype=torch.float32)
         grids: list[Tensor] = []
         for step, (f_garment, f_person) in zip(self.steps, levels, strict=True):
-            anchor = _anchor(condition, f_person)
+            base = _placed(sources, f_person)
+            if not grids:
+                grids.append(base)
             x, change = resize_to(x, f_person), resize_to(change, f_person)
-            more, x = step(f_garment, f_person, x, anchor + change)
+            more, x = step(f_garment, f_person, x, base + change)
             change = change + more
-            grids.append(anchor + change)
-        return FlowPrediction(tuple(grids), self._parse(x, person, shown, grids[-1]))
+            grids.append(base + change)
+        grid, parse = self._finish(x, person, shown, grids[-1])
+        return FlowPrediction((*grids, grid), parse)
 
     def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
         """See `tryon.models.contract.Runnable`."""
@@ -119,21 +147,27 @@ class Flow(nn.Module):
         return dict(zip(("warped_garment", "warped_mask", "grid"), self.warp(inputs), strict=True))
 
     def _inputs(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs of the garment's and the person's pyramid at the stem's size; garment and mask without positions."""
+        """Inputs of the garment's and the person's pyramid at the stem's size; the garment's mask alone."""
         mask = condition["garment_mask"]
-        shown = F.avg_pool2d(torch.cat([condition["garment"] * mask, mask], dim=1), self.config.stem)
+        shown = F.avg_pool2d(mask, self.config.stem)
         person = torch.cat([condition[name] for name in ("agnostic_mask", "limbs", "regions")], dim=1)
         person = F.avg_pool2d(person, self.config.stem)
-        place = identity_grid(*shown.shape[-2:]).to(shown).permute(2, 0, 1).expand(shown.shape[0], -1, -1, -1)
-        return torch.cat([shown, place], dim=1), torch.cat([person, _anchor(condition, person)], dim=1), shown
+        frames = limb_frames(condition["pose"], (mask.shape[-2], mask.shape[-1]), self.config.stem)
+        category = condition["category"][..., None, None].expand(-1, -1, *person.shape[-2:])
+        person = torch.cat([person, frames.to(person), category], dim=1)
+        person = torch.cat([person, _anchor(condition, person)], dim=1)
+        return torch.cat([shown, _places(mask, shown)], dim=1), person, shown
 
-    def _parse(self, x: Tensor, person: Tensor, shown: Tensor, grid_b2hw: Tensor) -> Tensor:
-        """Logits at the stem's size; the garment's are lowered where the warped mask does not lie."""
+    def _finish(self, x: Tensor, person: Tensor, shown: Tensor, grid_b2hw: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow and parse logits at the stem's size; the garment's are lowered where the warped mask does not lie."""
         grid = enlarge_grid(grid_b2hw, (person.shape[-2], person.shape[-1]))
-        warped, cover, _ = apply_grid(shown[:, :3], shown[:, 3:], grid)
-        logits = self.head(torch.cat([resize_to(x.float(), person), person, warped, cover], dim=1)).float()
+        cover = sample_image(shown, grid, padding="zeros")
+        features = self.finest(torch.cat([resize_to(self.narrow(x).float(), person), person, cover], dim=1))
+        grid = grid.permute(0, 3, 1, 2) + FLOW_SCALE * self.finest_flow(features).float()
+        cover = sample_image(shown, grid.permute(0, 2, 3, 1), padding="zeros")
+        logits = self.head(features).float()
         lowered = logits[:, GARMENT_CLASS : GARMENT_CLASS + 1] + torch.log(cover.clamp(MIN_COVER, 1.0))
-        return torch.cat([logits[:, :GARMENT_CLASS], lowered, logits[:, GARMENT_CLASS + 1 :]], dim=1)
+        return grid, torch.cat([logits[:, :GARMENT_CLASS], lowered, logits[:, GARMENT_CLASS + 1 :]], dim=1)
 
     def field(self, condition: dict[str, Tensor]) -> Tensor:
         """The warp as one tensor, a row a sample: for `at`.
@@ -141,10 +175,14 @@ class Flow(nn.Module):
         Returns:
             float32 (b, 3, h / stem, w / stem): sampling position x, y, and the share of the garment nothing hides.
         """
+        field = self._field(condition)
+        if not self.config.mirror:
+            return field
+        return (field + mirrored_field(self._field(mirrored(condition)))) / 2
+
+    def _field(self, condition: dict[str, Tensor]) -> Tensor:
         prediction = self(condition)
-        visible = visible_share(prediction.parse)
-        grid = enlarge_grid(prediction.grids[-1], (visible.shape[-2], visible.shape[-1]))
-        return torch.cat([grid.permute(0, 3, 1, 2), visible], dim=1)
+        return torch.cat([prediction.grids[-1], visible_share(prediction.parse)], dim=1)
 
     @staticmethod
     def at(field_b3hw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -173,35 +211,21 @@ def visible_share(parse_logits: Tensor) -> Tensor:
     return 1 - parse_logits.float().softmax(1)[:, list(OCCLUDERS)].sum(1, keepdim=True)
 
 
+def _places(mask_b1hw: Tensor, like: Tensor) -> Tensor:
+    """Each pixel's place in the photo, in [-1, 1], and in the garment's box: from its top's middle, in box heights."""
+    h, w = mask_b1hw.shape[-2:]
+    top, height, _, centre = mask_box(mask_b1hw)
+    photo = identity_grid(*like.shape[-2:]).to(like).permute(2, 0, 1).expand(like.shape[0], -1, -1, -1)
+    px = (photo + 1) * like.new_tensor([w / 2, h / 2])[:, None, None]
+    box = (px - torch.stack([centre, top], dim=1)[..., None, None]) / height[:, None, None, None]
+    return torch.cat([photo, box], dim=1)
+
+
 def _anchor(condition: dict[str, Tensor], like: Tensor) -> Tensor:
     """The anchor's sampling positions (b, 2, h, w) at another tensor's size; affine, so exact with 3 x 3 points."""
-    grid = tps_grid(anchor_sources(condition, 3), like.shape[-2], like.shape[-1])
-    return grid.permute(0, 3, 1, 2)
+    return _placed(anchor_sources(condition, 3), like)
 
 
-def check_inputs(condition: dict[str, Tensor]) -> None:
-    """Checks what the network is given; skipped on meta tensors and while it is exported or compiled.
-
-    Raises:
-        ValueError: wrong channel count, sizes that differ or are no multiples of 16, values that are not finite, a
-            garment mask that is empty or everywhere 1; the message names the input and, where it is one, the row.
-    """
-    if condition["garment"].is_meta or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
-        return
-    size = condition["garment"].shape[-2:]
-    if size[0] % MULTIPLE or size[1] % MULTIPLE or min(size) < 2 * MULTIPLE:
-        text = f"inputs are {size[0]}x{size[1]}: height and width must be multiples of {MULTIPLE}, from 32 on"
-        raise ValueError(text)
-    for name, channels in CHANNELS.items():
-        value = condition[name]
-        if value.shape[1:] != (channels, *size):
-            shape = "x".join(map(str, value.shape[1:]))
-            raise ValueError(f"{name} is {shape}: the network takes {channels}x{size[0]}x{size[1]}")
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
-    mask = condition["garment_mask"].flatten(1)
-    for row, (low, high) in enumerate(zip(mask.amin(1).tolist(), mask.amax(1).tolist(), strict=True)):
-        if high <= 0.5:
-            raise ValueError(f"garment_mask of row {row} is empty: there is no garment to warp")
-        if low >= 0.5:
-            raise ValueError(f"garment_mask of row {row} is 1 everywhere: the garment's outline is not known")
+def _placed(sources_bk2: Tensor, like: Tensor) -> Tensor:
+    """Sampling positions (b, 2, h, w) of a TPS at another tensor's size."""
+    return tps_grid(sources_bk2, like.shape[-2], like.shape[-1]).permute(0, 3, 1, 2)

@@ -17,11 +17,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.checks import check_condition
 from tryon.models.contract import WARP_CONDITION, example_condition
 from tryon.models.layers import ConvNormAct, sample_image
+from tryon.models.network import Network
 from tryon.models.tensors import LIMBS, REGIONS
 from tryon.models.tps import control_points, tps_grid
-from tryon.sample import Joint
+from tryon.sample import CATEGORIES, NUM_JOINTS, Joint
 
 
 class GmmConfig(Config):
@@ -34,11 +36,12 @@ class GmmConfig(Config):
 LARGE = GmmConfig(width=120)  # 14.7 M parameters
 
 
-class Gmm(nn.Module):
+class Gmm(Network):
     """TPS warp of a garment onto a person."""
 
     config_class = GmmConfig
     role = "warp"
+    checked_masks = ("garment_mask",)
     person_channels = 1 + len(LIMBS) + len(REGIONS)
 
     def __init__(self, config: GmmConfig) -> None:
@@ -61,11 +64,16 @@ class Gmm(nn.Module):
         """Predicts where each control point on the person samples the garment photo.
 
         Args:
-            condition: of `tryon.models.tensors.condition`; used: garment_mask, agnostic_mask, limbs, regions, pose.
+            condition: of `tryon.models.tensors.condition`; used: garment_mask, agnostic_mask, limbs, regions, pose,
+                category.
 
         Returns:
             float (b, k, 2): (x, y) in [-1, 1] of the garment photo; for `tps_grid`.
+
+        Raises:
+            ValueError: of `check_condition`.
         """
+        check_condition(condition, CHANNELS, vectors=VECTORS, least=LEAST, masks=self.checked_masks)
         person = torch.cat([condition["agnostic_mask"], condition["limbs"], condition["regions"]], dim=1)
         f_garment = self.garment_encoder(condition["garment_mask"])
         f_person = self.person_encoder(person)
@@ -107,6 +115,9 @@ class Gmm(nn.Module):
         return dict(zip(("warped_garment", "warped_mask", "grid"), self.warp(inputs), strict=True))
 
 
+CHANNELS = {"garment_mask": 1, "agnostic_mask": 1, "limbs": len(LIMBS), "regions": len(REGIONS)}
+VECTORS = {"pose": (NUM_JOINTS, 3), "category": (len(CATEGORIES),)}
+LEAST = 16  # px a side
 POOL = (8, 6)
 CORRELATION_SIZE = (16, 12)
 CORRELATION_CELLS = CORRELATION_SIZE[0] * CORRELATION_SIZE[1]
@@ -140,13 +151,14 @@ def correlate(f_garment: Tensor, f_person: Tensor) -> Tensor:
 
 
 def anchor_sources(condition: dict[str, Tensor], grid: int) -> Tensor:
-    """Control-point sources of the similarity that lays the garment's box on the torso.
+    """Control-point sources of the similarity that lays the garment's box on the body.
 
-    The neck of the pose goes to the top of the garment mask's box, 1.15 torso lengths to its height; the torso's
-    lean is followed. Used as the network's starting point and as the affine-paste baseline.
+    The box's top goes to the shoulders or the waist, its height to as many torso lengths as `FIT` says of the category
+    and the box's proportions; the torso's lean is followed. Used as the network's starting point and as the
+    affine-paste baseline.
 
     Args:
-        condition: garment_mask (b, 1, h, w) and pose (b, 25, 3) px at the network size.
+        condition: garment_mask (b, 1, h, w), pose (b, 25, 3) px at the network size, category (b, 3).
         grid: control points a side.
 
     Returns:
@@ -154,7 +166,8 @@ def anchor_sources(condition: dict[str, Tensor], grid: int) -> Tensor:
     """
     mask, pose = condition["garment_mask"], condition["pose"]
     h, w = mask.shape[-2:]
-    top, height, centre = _mask_box(mask)
+    top, height, width, centre = mask_box(mask)
+    rise, least, growth = (condition["category"][..., None] * mask.new_tensor(FIT)).sum(1).unbind(1)
     neck, hip = pose[:, Joint.NECK, :2], pose[:, Joint.MID_HIP, :2]
     seen = (pose[:, Joint.NECK, 2] > 0) & (pose[:, Joint.MID_HIP, 2] > 0)
     neck = torch.where(seen[:, None], neck, neck.new_tensor([w / 2, 0.25 * h]))
@@ -165,18 +178,22 @@ def anchor_sources(condition: dict[str, Tensor], grid: int) -> Tensor:
     across = torch.stack([down[:, 1], -down[:, 0]], dim=1)
     size = pose.new_tensor([w / 2, h / 2])
     points = (control_points(grid).to(pose.device) + 1) * size - neck[:, None]
-    scale = (height / (TORSO_HEIGHTS * length))[:, None]
+    heights = least + growth * (height / width).clamp(max=MAX_ASPECT)
+    scale = (height / (heights * length))[:, None]
     x = centre[:, None] + (points * across[:, None]).sum(-1) * scale
-    y = top[:, None] + ((points * down[:, None]).sum(-1) + NECK_RISE * length[:, None]) * scale
+    y = top[:, None] + ((points * down[:, None]).sum(-1) + (rise * length)[:, None]) * scale
     return torch.stack([x, y], dim=-1) / size - 1
 
 
-TORSO_HEIGHTS = 1.25  # garment box height in torso lengths (neck to mid-hip), on simulator tops
-NECK_RISE = 0.08  # the box's top edge, at the shoulder seams, lies above the neck keypoint
+# By category (upper, lower, dress), in torso lengths (neck to mid-hip), fitted to the simulator's true flows: how far
+# the box's top edge lies above the neck, and the box's height as a + b * its height / width. What is left of the
+# height's spread is 0.08, 0.23 and 0.36 of a torso.
+FIT = ((0.08, 1.17, 0.0), (-0.67, 0.47, 0.53), (0.08, 1.40, 0.35))
+MAX_ASPECT = 3.5
 
 
-def _mask_box(mask_b1hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Top px, height px and horizontal centre px of each mask; the whole frame for an empty one."""
+def mask_box(mask_b1hw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, height, width and horizontal centre of each mask's box, px; the whole frame for an empty one."""
     h, w = mask_b1hw.shape[-2:]
     rows = (mask_b1hw.amax(dim=(1, 3)) > 0.5).float()
     columns = (mask_b1hw.amax(dim=(1, 2)) > 0.5).float()
@@ -185,4 +202,4 @@ def _mask_box(mask_b1hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     columns = torch.where(empty[:, None], torch.ones_like(columns), columns)
     top, bottom = rows.argmax(1).float(), h - rows.flip(1).argmax(1).float()
     left, right = columns.argmax(1).float(), w - columns.flip(1).argmax(1).float()
-    return top, bottom - top, (left + right) / 2
+    return top, bottom - top, right - left, (left + right) / 2

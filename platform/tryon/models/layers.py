@@ -53,6 +53,29 @@ class SelfAttention2d(nn.Module):
         return out
 
 
+class BoundaryRefinement(nn.Module):
+    """Two 3x3 convolutions, ReLU between, added to their input (Peng et al. 2017, arXiv 1703.02719).
+
+    Args:
+        channels: of the input and the output.
+        hidden: channels between the convolutions; the paper has `channels`.
+        guide: channels of a guide that the correction sees too; 0: none, as in the paper.
+    """
+
+    def __init__(self, channels: int, hidden: int, guide: int = 0) -> None:
+        super().__init__()
+        self.see = nn.Conv2d(channels + guide, hidden, 3, padding=1)
+        self.correct = nn.Conv2d(hidden, channels, 3, padding=1)
+        nn.init.normal_(self.correct.weight, std=1e-2)  # a small correction to begin with
+        nn.init.zeros_(self.correct.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
+        """(b, channels, h, w) to the same shape."""
+        seen = x if guide is None else torch.cat([x, guide.to(x.dtype)], dim=1)
+        out: Tensor = x + self.correct(F.relu(self.see(seen)))
+        return out
+
+
 def num_groups(channels: int) -> int:
     """Largest divisor of the width that is at most 8."""
     return next(g for g in range(min(8, channels), 0, -1) if channels % g == 0)

@@ -2,78 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-    visual_information_fidelity,
-)
 
+from tryon.models.vif import MIN_SIDE_PX, vif
 from tryon.sample import NUM_LABELS
 
+PAIRED = ("ssim", "ms_ssim", "psnr", "vif")
 MS_SSIM_MIN_SIDE = 176  # five scales of an 11 px window: the side over 16, rounded down, must reach 11
-VIF_MIN_SIDE = 41  # four scales, the first with a 17 px window
 
 
 def paired_metrics(
     results: Sequence[npt.NDArray[np.uint8]], truths: Sequence[npt.NDArray[np.uint8]]
-) -> Mapping[str, list[float]]:
-    """SSIM, MS-SSIM and PSNR (dB) of each result against its truth; higher is better in all three.
+) -> dict[str, list[float | None]]:
+    """SSIM, MS-SSIM, PSNR (dB) and VIF of each result against its truth; higher is better in all four.
 
-    SSIM lies in [-1, 1], MS-SSIM in [0, 1], both 1 for equal images; PSNR is unbounded.
+    SSIM lies in [-1, 1], MS-SSIM in [0, 1], both 1 for equal images; PSNR is unbounded; VIF is 0 or more, 1 for equal
+    images.
 
     Args:
         results: uint8 RGB (H, W, 3).
         truths: the same sizes.
 
     Returns:
-        ``ssim``, ``psnr`` and, from 176 px on, ``ms_ssim``: one figure a sample.
+        ``ssim``, ``ms_ssim``, ``psnr``, ``vif``: a figure for each sample, None where it cannot be computed: MS-SSIM
+        under 176 px a side, VIF under 41 px or where the truth is of one colour.
 
     Raises:
         ValueError: a result and its truth differ in size.
     """
-    out: dict[str, list[float]] = {}
-    for result, truth in zip(results, truths, strict=True):
-        if result.shape != truth.shape:
-            raise ValueError(f"result is {result.shape}, truth is {truth.shape}: they must have one size")
-        a, b = _unit(result), _unit(truth)
-        figures = {
-            "ssim": structural_similarity_index_measure(a, b, data_range=1.0),
-            "psnr": peak_signal_noise_ratio(a, b, data_range=1.0),
-        }
-        if min(result.shape[:2]) >= MS_SSIM_MIN_SIDE:
-            figures["ms_ssim"] = multiscale_structural_similarity_index_measure(a, b, data_range=1.0)
-        for name, value in figures.items():
-            out.setdefault(name, []).append(float(value))
-    return out
+    rows = [_paired(result, truth) for result, truth in zip(results, truths, strict=True)]
+    return {name: [row[name] for row in rows] for name in PAIRED}
 
 
-def vif(result: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
-    """Visual information fidelity, pixel domain (Sheikh and Bovik 2006): the truth's information that is left.
+def _paired(result: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> dict[str, float | None]:
+    # Here, because it brings matplotlib: a second and more of the start of every training process.
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
 
-    Each colour channel by itself on levels 0..255, which the noise variance of 2 is meant for; their mean.
-
-    Args:
-        result: uint8 RGB (H, W, 3), 41 px a side or more.
-        truth: the same size.
-
-    Returns:
-        0 or more, higher is better; 1 for equal images, and over 1 where contrast was raised without noise.
-
-    Raises:
-        ValueError: the sizes differ, or a side is under 41 px.
-    """
     if result.shape != truth.shape:
         raise ValueError(f"result is {result.shape}, truth is {truth.shape}: they must have one size")
-    if min(result.shape[:2]) < VIF_MIN_SIDE:
-        raise ValueError(f"images are {result.shape[:2]} px: VIF needs {VIF_MIN_SIDE} px a side")
-    return float(visual_information_fidelity(_unit(result) * 255, _unit(truth) * 255))
+    a, b = _unit(result), _unit(truth)
+    side = min(result.shape[:2])
+    information = vif(result, truth) if side >= MIN_SIDE_PX else math.nan
+    multiscale = None
+    if side >= MS_SSIM_MIN_SIDE:
+        multiscale = float(multiscale_structural_similarity_index_measure(a, b, data_range=1.0))
+    return {
+        "ssim": float(structural_similarity_index_measure(a, b, data_range=1.0)),
+        "ms_ssim": multiscale,
+        "psnr": float(peak_signal_noise_ratio(a, b, data_range=1.0)),
+        "vif": None if math.isnan(information) else information,
+    }
 
 
 def flow_end_point_error(flow_bhw2: Tensor, true_flow_bhw2: Tensor, valid_bhw: Tensor) -> Tensor:

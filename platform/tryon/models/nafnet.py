@@ -6,6 +6,7 @@ Parameter names and shapes are those of the published checkpoints (key ``params`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
+from tryon.models.checks import check_input
+from tryon.models.network import Network
 
 
 class NafNetConfig(Config):
     """Size of the network. The structural-correction module has 6 input channels: context, then the image."""
 
     in_channels: int = Field(6, ge=3, le=12, description="3, or 6 with a context image in front")
+    context: Literal["warped", "garment"] = Field(
+        "warped", description="what the context is, for the stage that runs it: warped garment or garment photo"
+    )
     width: int = Field(12, ge=4, le=128, description="channels at full resolution; doubled each level")
     encoder_blocks: tuple[int, ...] = Field((1, 1, 1), description="blocks of each level on the way down")
     middle_blocks: int = Field(1, ge=1, le=64, description="blocks at the lowest resolution")
@@ -77,7 +83,7 @@ class NafBlock(nn.Module):
         return out
 
 
-class NafNet(nn.Module):
+class NafNet(Network):
     """U-shaped restoration network; the result is added to the image's own channels."""
 
     config_class = NafNetConfig
@@ -93,6 +99,8 @@ class NafNet(nn.Module):
         widths = [config.width * 2**i for i in range(len(config.encoder_blocks) + 1)]
         self.intro = nn.Conv2d(config.in_channels, config.width, 3, padding=1)
         self.ending = nn.Conv2d(config.width, 3, 3, padding=1)
+        for parameter in self.ending.parameters():  # untrained it hands the image on as it is
+            nn.init.zeros_(parameter)
         self.encoders = nn.ModuleList(_blocks(c, n) for c, n in zip(widths, config.encoder_blocks, strict=False))
         self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip(widths[-2::-1], config.decoder_blocks, strict=True))
         self.middle_blks = _blocks(widths[-1], config.middle_blocks)
@@ -111,10 +119,9 @@ class NafNet(nn.Module):
             (b, 3, h, w).
 
         Raises:
-            ValueError: another number of channels.
+            ValueError: another number of channels, no pixels, NaN or infinity.
         """
-        if x.shape[1] != self.config.in_channels:
-            raise ValueError(f"NAFNet takes {self.config.in_channels} channels, the input has {x.shape[1]}")
+        check_input(x, self.config.in_channels, "image")
         h, w = x.shape[-2:]
         multiple = 2 ** len(self.downs)
         padded = F.pad(x, (0, -w % multiple, 0, -h % multiple))

@@ -17,6 +17,14 @@ NETWORKS: Mapping[str, str] = {
     "tom": "tryon.models.tom:Tom",
     "nafnet": "tryon.models.nafnet:NafNet",
     "segment": "tryon.models.segment:Segment",
+    "extract": "tryon.models.extract:Extract",
+    "patch_gan": "tryon.models.patch_gan:PatchGan",
+    "latent_autoencoder": "tryon.models.latent_autoencoder:LatentAutoencoder",
+    "latent_diffusion": "tryon.models.latent_diffusion:LatentDiffusion",
+    "inpaint": "tryon.models.inpaint:Inpaint",
+    "concat_inpaint": "tryon.models.concat_inpaint:ConcatInpaint",
+    "autoencoder": "tryon.models.autoencoder:Autoencoder",
+    "vae": "tryon.models.vae:Vae",
 }
 
 

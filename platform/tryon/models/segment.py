@@ -1,4 +1,4 @@
-"""Human parsing: a U-Net from the person photo to the 18 ATR classes of the `parse` field."""
+"""Human parsing: a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) from the person photo to the 18 ATR classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config
-from tryon.models.unet import UNetDecoder, UNetEncoder, check_input
+from tryon.models.checks import check_input
+from tryon.models.contract import example_image
+from tryon.models.network import Network
+from tryon.models.unet import UNetDecoder, UNetEncoder
 from tryon.sample import NUM_LABELS
 
 
@@ -21,10 +24,11 @@ class SegmentConfig(Config):
 LARGE = SegmentConfig(width=64, num_blocks=2)  # 76.8 M parameters; the default has 2.84 M
 
 
-class Segment(nn.Module):
+class Segment(Network):
     """Person photo to parse logits."""
 
     config_class = SegmentConfig
+    role = "parsing"
 
     def __init__(self, config: SegmentConfig) -> None:
         super().__init__()
@@ -49,3 +53,11 @@ class Segment(nn.Module):
         check_input(person, 3, "person")
         logits: Tensor = self.head(self.decoder(self.encoder(person)))
         return logits
+
+    def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """See `tryon.models.contract.Runnable`."""
+        return {"person": example_image(batch, height, width)}
+
+    def infer(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`forward` on named tensors: person to logits."""
+        return {"logits": self(inputs["person"])}

@@ -1,4 +1,4 @@
-"""What each registered network is and costs: the table that `tryon models` prints.
+"""What each registered network is and costs: the table that `tryon models networks` prints.
 
 One MAC is a multiplication and an addition. Counted, by `torch.utils.flop_counter`, are convolutions, matrix products
 and attention of one `infer` on one sample; norms, activations, resampling and what is made once and kept (the

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tryon.models.device import full_precision
 from tryon.models.layers import identity_grid
 
 
@@ -53,4 +54,6 @@ def tps_grid(sources_bk2: Tensor, height: int, width: int) -> Tensor:
     # While a network is traced for export sizes are tensors; the basis is a constant there.
     height, width = int(height), int(width)
     basis = tps_basis(round(int(k) ** 0.5), height, width).to(sources_bk2.device)
-    return (basis @ sources_bk2.float()).view(b, height, width, 2)
+    # Not in bf16, which autocast would take for a product: its steps are 0.8 % of half a photo, 4 px of 1024.
+    with full_precision(sources_bk2.device):
+        return (basis @ sources_bk2.float()).view(b, height, width, 2)

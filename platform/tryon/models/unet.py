@@ -84,23 +84,6 @@ class UNetDecoder(nn.Module):
         return x
 
 
-def check_input(x: Tensor, channels: int, what: str) -> None:
-    """Makes sure that a network can use its input. Values are not looked at while a network is being exported.
-
-    Raises:
-        ValueError: not (b, channels, h, w), no pixels, or NaN or infinity; the message begins with `what`.
-    """
-    if x.ndim != 4 or x.shape[1] != channels:
-        shape = "x".join(map(str, x.shape))
-        raise ValueError(f"{what} is {shape}: the network takes (batch, {channels}, height, width)")
-    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
-        return
-    if x.numel() == 0:
-        raise ValueError(f"{what} is empty: {'x'.join(map(str, x.shape))}")
-    if not torch.isfinite(x).all():
-        raise ValueError(f"{what} holds values that are not finite (NaN or infinity)")
-
-
 def _blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
     blocks = [ResidualBlock(in_channels, out_channels)]
     blocks += [ResidualBlock(out_channels, out_channels) for _ in range(num_blocks - 1)]

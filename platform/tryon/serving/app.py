@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from tryon import __version__
+from tryon import __version__, storage
 from tryon.codec import encode_jpeg, encode_png
 from tryon.config import ImageLimits, StageSpec, parse_config
 from tryon.engines.in_process import build_pipeline
@@ -33,10 +33,13 @@ from tryon.serving.api import (
 from tryon.serving.config import ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError, install
 from tryon.serving.graph import plan_groups
+from tryon.serving.guard import SCHEMES, protect
 
 GIVEN = ("id", "category", "person_file", "garment_file")
 WANTED = ("result", "result_mask", "person_notices", "garment_notices")
-ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorResponse} for code in (400, 413, 415, 422, 503, 504)}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
+}
 
 
 class StageGroup:
@@ -122,13 +125,15 @@ class Ingress:
         return row
 
 
-def make_api() -> FastAPI:
+def make_api(config: ServeConfig) -> FastAPI:
     """The HTTP routes. Built inside the ingress replica: a pickled FastAPI app loses its form fields."""
     api = FastAPI(
         title="tryon",
         version=__version__,
         description="Virtual try-on: a person photo and a garment photo in, the person wearing the garment out.",
+        dependencies=SCHEMES,
     )
+    protect(api, config)
     install(api)
 
     @api.post("/api/v1/tryon", responses=ERRORS, summary="Try a garment on a person")
@@ -220,6 +225,8 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     """
     handles: list[Any] = []
     config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
+    if config.keys is not None:  # a replica may run in another folder
+        config = config.model_copy(update={"keys": storage.absolute(config.keys)})
     for plan in plan_groups(config, GIVEN, WANTED):
         deployment = serve.deployment(
             StageGroup,
@@ -230,8 +237,12 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
         )
         handles.append(deployment.bind(plan.specs, plan.given, plan.keep))
+
+    def routes() -> FastAPI:
+        return make_api(config)
+
     front = serve.deployment(
-        serve.ingress(make_api)(Ingress),
+        serve.ingress(routes)(Ingress),
         name="ingress",
         max_ongoing_requests=config.max_queued_requests,
         ray_actor_options={"num_cpus": config.num_cpus},

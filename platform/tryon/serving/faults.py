@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tryon.errors import SampleError, TryonError
 from tryon.serving.api import ErrorResponse
+from tryon.serving.headers import SecurityHeaders, route_path, secure
 
 REQUEST_ID = "x-request-id"
 STATUS = {
@@ -21,7 +23,19 @@ STATUS = {
     "not-an-image": 415,
     "no-person": 422,
     "no-garment": 422,
+    "url-missing": 422,
+    "url-unreachable": 422,
+    "url-timeout": 422,
+    "http-status": 422,
+    "too-many-redirects": 422,
+    "url-encoding": 422,
+    "body-cut": 422,
+    "job-missing": 404,
+    "result-missing": 404,
+    "upload-missing": 404,
+    "idempotency-key-reused": 422,
     "busy": 503,
+    "store-unavailable": 503,
     "deadline": 504,
 }
 MAX_BODY_BYTES = 64_000_000
@@ -48,10 +62,11 @@ def install(api: FastAPI) -> None:
     api.add_exception_handler(RequestValidationError, _validation_fault)
     api.add_exception_handler(HTTPException, _http_fault)
     api.add_exception_handler(Exception, _internal_fault)
-    api.add_middleware(_Guard)
+    api.add_middleware(_Bounds)
+    api.add_middleware(SecurityHeaders)
 
 
-class _Guard:
+class _Bounds:
     """Plain ASGI middleware: gives each request an id and takes no body past the limit.
 
     A body that says its length is refused before it is read, one that comes in chunks when it gets there.
@@ -75,8 +90,8 @@ class _Guard:
 
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            answer = await _http_fault(request, _too_large(f"{int(length):,}"))
-            await answer(scope, receive, send_with_id)
+            refusal = await _http_fault(request, _too_large(f"{int(length):,}"))
+            await refusal(scope, receive, send_with_id)
             return
         taken = 0
 
@@ -95,35 +110,45 @@ def _too_large(seen: str) -> HTTPException:
     return HTTPException(413, f"the body has {seen} bytes; at most {MAX_BODY_BYTES:,} are taken")
 
 
-def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
+def answer(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The typed body of a refusal, with the headers of all answers: a 500 is made outside of every middleware."""
     request_id = getattr(request.state, "id", None)
     body = ErrorResponse(code=code, message=message, field=field, request_id=request_id)
-    headers = {"retry-after": "2"} if status == 503 else {}
-    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+    told = {"retry-after": "2"} if status == 503 else {}
+    response = JSONResponse(body.model_dump(), status_code=status, headers={**told, **(headers or {})})
+    secure(response.headers, route_path(request.scope))
+    return response
 
 
 async def _user_fault(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TryonError)
     status = STATUS.get(error.code, 400)
-    return _answer(request, status, error.code, error.message, error.field)
+    return answer(request, status, error.code, error.message, error.field)
 
 
 async def _validation_fault(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    field = str(first["loc"][-1])
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][-1])
     missing = first["type"] == "missing"
     message = f"the form field {field!r} is missing" if missing else f"{field}: {first['msg']}"
-    return _answer(request, 422, "field-missing" if missing else "field-invalid", message, field)
+    return answer(request, 422, "field-missing" if missing else "field-invalid", message, field)
 
 
 async def _http_fault(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}.get(error.status_code, "http-error")
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _answer(request, error.status_code, code, message)
+    return answer(request, error.status_code, code, message)
 
 
 async def _internal_fault(request: Request, error: Exception) -> JSONResponse:
     logger.error("request %s failed", getattr(request.state, "id", "-"), exc_info=error)
-    return _answer(request, 500, "internal", "the service failed on this request; its log has the reason")
+    return answer(request, 500, "internal", "the service failed on this request; its log has the reason")

@@ -8,7 +8,8 @@ from tryon import storage
 from tryon.config import StageSpec
 from tryon.engines.in_process import check_needs, live_fields
 from tryon.errors import PipelineError
-from tryon.models.bundle import ROLE_STAGES, default_bundle, read_manifest
+from tryon.models.bundle import STAGE_ROLES, default_bundle, read_manifest, role_stages
+from tryon.models.versions import pinned
 from tryon.serving.config import GroupConfig, ServeConfig
 from tryon.stages.registry import stage_class
 
@@ -26,7 +27,8 @@ class GroupPlan:
 def plan_groups(config: ServeConfig, given: tuple[str, ...], wanted: tuple[str, ...]) -> list[GroupPlan]:
     """Cuts the pipeline as configured.
 
-    Stages of networks that the bundle does not have (a bundle need not refine) are left out.
+    Stages of networks that the bundle does not have (a bundle need not refine) are left out; `synthesize` and
+    `refine` stand for the stages that the bundle's networks run in.
 
     Args:
         config: of the service.
@@ -37,12 +39,14 @@ def plan_groups(config: ServeConfig, given: tuple[str, ...], wanted: tuple[str, 
         BundleError: no bundle, or one without warp or synthesis.
         PipelineError: a stage is unknown, twice, or does not find what it reads.
     """
-    bundle = storage.absolute(config.bundle or default_bundle())
+    bundle = pinned(storage.absolute(config.bundle or default_bundle()))
     options = _stage_options(config, bundle)
-    absent = {stage for role, stage in ROLE_STAGES.items() if role not in read_manifest(bundle).networks}
+    stages = role_stages(read_manifest(bundle))
+    runs = {stage: stages.get(role) for stage, role in STAGE_ROLES.items()}
     cut: list[tuple[GroupConfig, list[StageSpec]]] = []
     for group in config.groups:
-        specs = [StageSpec(name=name, options=options.get(name, {})) for name in group.stages if name not in absent]
+        names = [name for name in (runs.get(name, name) for name in group.stages) if name is not None]
+        specs = [StageSpec(name=name, options=options.get(name, {})) for name in names]
         if specs:
             cut.append((group, specs))
     flat = [spec.name for _, specs in cut for spec in specs]
@@ -71,5 +75,5 @@ def _stage_options(config: ServeConfig, bundle: str) -> dict[str, dict[str, obje
         "decode_garment": {"limits": limits},
         "fit_person": {"size": size},
         "fit_garment": {"size": size},
-        **{stage: {"bundle": bundle} for stage in ROLE_STAGES.values()},
+        **{stage: {"bundle": bundle} for stage in STAGE_ROLES},
     }

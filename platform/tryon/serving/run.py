@@ -16,6 +16,7 @@ from tryon.config import parse_config
 from tryon.engines.cluster import ray_session
 from tryon.errors import ConfigError
 from tryon.serving.config import ServeConfig
+from tryon.serving.guard import check_open
 
 APP_NAME = "tryon"
 
@@ -60,8 +61,9 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
 
     Raises:
         TryonError: bundle or groups cannot be used; found before Ray is started.
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or anybody could use the service (see `check_open`).
     """
+    check_open(config, host)  # before the imports, which take seconds
     from tryon.serving.app import GIVEN, WANTED, build
     from tryon.serving.graph import plan_groups
 
@@ -80,7 +82,9 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
             serve.delete(APP_NAME)
 
 
-def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int | None) -> None:
+def serve_forever(
+    path: Path, *, bundle: str | None, host: str | None, port: int | None, keys: str | None = None
+) -> None:
     """Runs the service of a config file until Ctrl-C.
 
     Args:
@@ -88,9 +92,11 @@ def serve_forever(path: Path, *, bundle: str | None, host: str | None, port: int
         bundle: overrides the file's.
         host: overrides the file's.
         port: overrides the file's.
+        keys: overrides the file's.
     """
     file = read_serve_file(path)
-    config = file.config.model_copy(update={"bundle": bundle or file.config.bundle})
+    told = {"bundle": bundle or file.config.bundle, "keys": keys or file.config.keys}
+    config = file.config.model_copy(update=told)
     print("starting the service (Ray, then one process a deployment)", flush=True)
     with running_service(config, host or file.host, port or file.port) as url:
         print(f"try-on service on {url}: POST /api/v1/tryon, GET /api/v1/health, docs at {url}/docs", flush=True)

@@ -45,7 +45,7 @@ class Runtime(Config):
 
 
 class NetworkParser(Stage):
-    """Parses photos with a network that somebody else trained. Subclasses say how it is fed and asked."""
+    """Parses photos with a trained network. Subclasses say how it is fed and asked."""
 
     reads: ClassVar[tuple[str, ...]] = ("person",)
     adds: ClassVar[tuple[str, ...]] = ("parse",)
@@ -100,7 +100,7 @@ class NetworkParser(Stage):
             inputs = [self._prepare(photo) for photo in photos[start : start + self._batch_size]]
             for _, alike in groupby(inputs, key=lambda x: x.shape):
                 stacked = torch.stack(list(alike)).to(self._device, memory_format=torch.channels_last)
-                with autocast(self._device, enabled=self._runtime.bf16):
+                with autocast(self._device, "auto" if self._runtime.bf16 else "fp32"):
                     logits = self._logits(stacked)
                 parses += [self._labels(one, photos[len(parses) + i]) for i, one in enumerate(logits.float())]
         return parses

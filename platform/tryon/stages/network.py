@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from tryon.errors import SampleError
 from tryon.models.bundle import Role, load_bundle, place
+from tryon.models.checks import mask_faults
 from tryon.models.device import pick_device
 from tryon.models.tensors import condition, images_to_tensor, masks_to_tensor
+from tryon.sample import Row
 from tryon.stages.base import Stage
 
 UInt8 = npt.NDArray[np.uint8]
@@ -38,6 +42,26 @@ class NetworkStage(Stage):
         network, self._size = load_bundle(bundle).network(self.role)
         self._device = pick_device()
         self._network = place(network, self._device)
+
+    def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
+        """Takes out rows whose own masks the network would turn away, with the code ``"mask-unusable"``."""
+        faults = self._faults(batch)
+        whole = [i for i in range(num) if i not in faults]
+        columns = {name: [column[i] for i in whole] for name, column in batch.items()} if faults else batch
+        made = iter(self.run_whole(columns, len(whole)) if whole else ())
+        return [faults[i] if i in faults else next(made) for i in range(num)]
+
+    @abstractmethod
+    def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
+        """As `Stage.run`, of rows that the network takes."""
+
+    def _faults(self, batch: Mapping[str, list[Any]]) -> dict[int, SampleError]:
+        faults: dict[int, SampleError] = {}
+        for name in getattr(self._network, "checked_masks", ()):
+            if name in batch:
+                for row, fault in mask_faults(name, masks_to_tensor(batch[name], self._size)).items():
+                    faults[row] = SampleError(f"{name} is {fault}", code="mask-unusable", field=name)
+        return faults
 
     def _condition(self, batch: Mapping[str, list[Any]]) -> dict[str, Tensor]:
         """What the network is conditioned on, at its size, on its device."""

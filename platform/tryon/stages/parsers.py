@@ -6,14 +6,19 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from tryon import storage
 from tryon.config import StageSpec
 from tryon.errors import ConfigError
 
-PARSERS: Mapping[str, str] = {"geometric": "parse", "segformer": "parse_segformer", "schp": "parse_schp"}
+PARSERS: Mapping[str, str] = {
+    "geometric": "parse",
+    "segformer": "parse_segformer",
+    "schp": "parse_schp",
+    "segment": "parse_segment",
+}
 WEIGHTS_OF: Mapping[str, str] = {
     "segformer": "a transformers semantic-segmentation checkpoint: folder, s3:// prefix or hub id such as owner/name",
     "schp": "a published SCHP checkpoint (.pth): path or s3://",
+    "segment": "a bundle that `tryon train segment` wrote: folder or s3://",
 }
 
 
@@ -52,9 +57,14 @@ def parser_spec(parser: str, weights: str | None = None, options: Mapping[str, A
 
 
 def _pinned(parser: str, weights: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    from tryon.models.weights import digest, local_file, local_folder
+    if parser == "segment":
+        from tryon import storage
+        from tryon.models.bundle import load_bundle
+        from tryon.models.versions import pinned
+
+        weights = pinned(storage.absolute(weights))
+        return {"weights": weights, "sha256": load_bundle(weights).entry("parsing").sha256}
+    from tryon.models.weights import absolute, digest, local_file, local_folder
 
     path = local_file(weights) if parser == "schp" else local_folder(weights, options.get("revision"))
-    # A hub id means the same in every process as it is; a path has to be made to.
-    uri = storage.absolute(weights) if "://" in weights or storage.exists(weights) else weights
-    return {"weights": uri, "sha256": digest(path)}
+    return {"weights": absolute(weights), "sha256": digest(path)}

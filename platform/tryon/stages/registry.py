@@ -20,6 +20,7 @@ STAGES: Mapping[str, str] = {
     "parse": "tryon.stages.parse:GeometricParse",
     "parse_segformer": "tryon.stages.parse_segformer:SegformerParse",
     "parse_schp": "tryon.stages.parse_schp:SchpParse",
+    "parse_segment": "tryon.stages.parse_segment:SegmentParse",
     "garment_mask": "tryon.stages.garment_mask:GarmentMask",
     "category": "tryon.stages.category:Category",
     "agnostic": "tryon.stages.agnostic:Agnostic",
@@ -28,8 +29,11 @@ STAGES: Mapping[str, str] = {
     "fingerprint": "tryon.stages.fingerprint:Fingerprint",
     "warp": "tryon.stages.warp:Warp",
     "synthesize": "tryon.stages.synthesize:Synthesize",
+    "synthesize_unwarped": "tryon.stages.synthesize:SynthesizeUnwarped",
     "refine": "tryon.stages.refine:Refine",
+    "refine_by_garment": "tryon.stages.refine:RefineByGarment",
     "paste": "tryon.stages.paste:Paste",
+    "extract": "tryon.stages.extract:ExtractGarment",
 }
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 
-from tryon.errors import SampleError
+from tryon.config import parse_config
+from tryon.errors import BundleError, ConfigError, SampleError
+from tryon.models.bundle import load_bundle
+from tryon.models.contract import SampledSynthesis, SynthesisNetwork, needs_warp
 from tryon.models.device import autocast
+from tryon.models.sampling import Sampling, Solver
 from tryon.models.tensors import (
     CONDITION_READS,
     tensor_to_alpha,
@@ -25,24 +29,72 @@ class Synthesize(NetworkStage):
 
     name = "synthesize"
     role = "synthesis"
-    reads = (*CONDITION_READS, "warped_garment", "warped_mask")
+    reads: ClassVar[tuple[str, ...]] = (*CONDITION_READS, "warped_garment", "warped_mask")
     adds = ("tryon", "composition_mask")
 
+    def __init__(
+        self,
+        bundle: str,
+        *,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+    ) -> None:
+        """Loads the network.
+
+        Args:
+            bundle: URI.
+            steps: of the solver; these four are for a network that samples, None takes its own value.
+            solver: ddim, dpm++ or unipc.
+            seed: of the noise; one seed, one picture.
+            guidance: scale of classifier-free guidance, 1: none.
+
+        Raises:
+            BundleError: no such bundle, or it lacks the network.
+            ConfigError: a value out of bounds, or one is given and the network does not sample.
+        """
+        super().__init__(bundle)
+        told = {"steps": steps, "solver": solver, "seed": seed, "guidance_scale": guidance}
+        given = {name: value for name, value in told.items() if value is not None}
+        self._sampling = self._sampling_of(bundle, given) if given else None
+
     @torch.inference_mode()
-    def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
+    def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         inputs = self._condition(batch)
-        warped = self._images(batch["warped_garment"])
-        warped_mask = self._masks(batch["warped_mask"], top=255.0)
+        warped, warped_mask = self._warp(batch, slice(None), self._size)
         with autocast(self._device):
-            out = self._network(inputs, warped, warped_mask)
+            out = self._synthesize(inputs, warped, warped_mask)
         # Where the warp covers, the share of it that shows; so that the full-size mask keeps the warp's own edge.
         share = out["composition_mask"] / warped_mask.clamp_min(1e-3)
         return [self._compose_one(batch, i, out["rendering"][i : i + 1], share[i : i + 1]) for i in range(num)]
 
+    def _warp(
+        self, batch: Mapping[str, list[Any]], rows: slice, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Warped garment (b, 3, h, w) and its mask (b, 1, h, w) of some rows, at a size."""
+        masks = self._masks(batch["warped_mask"][rows], size, top=255.0)
+        return self._images(batch["warped_garment"][rows], size), masks
+
+    def _sampling_of(self, bundle: str, given: Mapping[str, Any]) -> Sampling:
+        """The network's own way of sampling with the caller's values in it."""
+        network = self._network
+        if not isinstance(network, SampledSynthesis):
+            name = load_bundle(bundle).manifest.networks[self.role].network
+            text = f"{', '.join(given)}: the bundle's synthesis network, {name}, makes its picture in one pass"
+            raise ConfigError(f"{text}; only a diffusion network is sampled", code="option-unused", field="sampling")
+        return parse_config(Sampling, {**network.sampling.model_dump(), **given}, "options of synthesize")
+
+    def _synthesize(
+        self, inputs: dict[str, torch.Tensor], warped: torch.Tensor, warped_mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        if self._sampling is None:
+            return cast("SynthesisNetwork", self._network).synthesize(inputs, warped, warped_mask)
+        return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, self._sampling)
+
     def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
         size = batch["agnostic"][i].shape[:2]
-        warped = self._images([batch["warped_garment"][i]], size)
-        warped_mask = self._masks([batch["warped_mask"][i]], size, top=255.0)
+        warped, warped_mask = self._warp(batch, slice(i, i + 1), size)
         full = {
             "agnostic": self._images([batch["agnostic"][i]], size),
             "agnostic_mask": self._masks([batch["agnostic_mask"][i]], size),
@@ -50,6 +102,32 @@ class Synthesize(NetworkStage):
         mask = (grow(share.float(), size).clamp(0, 1) * warped_mask).clamp(0, 1)
         tryon = compose(full, warped, mask, grow(rendering.float(), size))
         return {"tryon": tensor_to_images(tryon)[0], "composition_mask": tensor_to_alpha(mask)[0]}
+
+
+class SynthesizeUnwarped(Synthesize):
+    """The same for a network that needs no warp: it looks at the garment photo itself, or has learnt the garment."""
+
+    name = "synthesize_unwarped"
+    reads: ClassVar[tuple[str, ...]] = CONDITION_READS
+
+    def __init__(self, bundle: str, **sampling: Any) -> None:
+        """See `Synthesize`.
+
+        Raises:
+            BundleError: also of a network that needs a warp.
+        """
+        super().__init__(bundle, **sampling)
+        if needs_warp(self._network):
+            text = f"the synthesis network of bundle {bundle} needs a warp: run the stage 'synthesize'"
+            raise BundleError(text, code="bundle-stage", field="bundle")
+
+    def _warp(
+        self, batch: Mapping[str, list[Any]], rows: slice, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """An empty warp: nothing of it is shown."""
+        num = len(batch["agnostic"][rows])
+        garment, mask = (torch.zeros(num, channels, *size, device=self._device) for channels in (3, 1))
+        return garment, mask
 
 
 def grow(image_bchw: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

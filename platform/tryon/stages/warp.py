@@ -38,7 +38,7 @@ class Warp(NetworkStage):
     adds = ("warped_garment", "warped_mask")
 
     @torch.inference_mode()
-    def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
+    def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         inputs = self._condition(batch)
         network = cast("WarpNetwork", self._network)
         with autocast(self._device):

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.data.assets import clean_rows, write_clean, write_rows
+from tryon.charts import BINS, Bar, bars, figure, histogram
 from tryon.codec import encode_jpeg
-from tryon.data.look.charts import BINS, Bar, bars, figure, histogram
 from tryon.data.look.report import ReportConfig, report
 from tryon.data.look.samples import EXAMPLES, spread
 from tryon.data.look.tally import PPM, Tally

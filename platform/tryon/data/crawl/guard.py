@@ -44,13 +44,26 @@ def parse_url(text: str, base: str | None = None) -> yarl.URL:
     raise FetchError(f"{text[:200]!r} is no http or https URL", code="url-invalid")
 
 
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+DOCUMENTATION = ipaddress.ip_network("3fff::/20")
+
+
 def is_public(address: str) -> bool:
-    """False for loopback, private, link-local, reserved and multicast addresses, also when wrapped into IPv6."""
+    """False for loopback, private, link-local, reserved and multicast addresses, also when wrapped into IPv6.
+
+    Of IPv6 only global unicast is public: Python calls also site-local (fec0::/10), local NAT64 (64:ff9b:1::/48) and
+    ::127.0.0.1 global.
+
+    Raises:
+        ValueError: no address.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or _nat64(ip)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in GLOBAL_UNICAST or ip in DOCUMENTATION:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -10,14 +10,15 @@ from functools import partial
 from pydantic import Field
 
 from tryon import storage
+from tryon.charts import Bar, Histogram, bars, figure, histogram
 from tryon.config import Config
-from tryon.data.look.charts import Bar, Histogram, bars, figure, histogram
 from tryon.data.look.info import DataInfo, info
 from tryon.data.look.samples import VIEWS, PictureWorker, Reason, Rejections, Shown, rejected_in, spread
 from tryon.data.look.tally import PPM, READS, Tally
 from tryon.data.rows import iter_decoded
 from tryon.data.shards import read_manifest, shard_uri
 from tryon.engines.dataset import ShardReport, run_shards
+from tryon.page import render
 from tryon.sample import PALETTE, Joint, Label
 
 OnShard = Callable[[str, int, int], None]
@@ -120,12 +121,9 @@ def _pictures(
 
 
 def _render(told: DataInfo, tally: Tally, reasons: list[Reason], shown: list[Shown]) -> str:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("tryon.data.look"), autoescape=True)
-    environment.filters |= {"figure": figure, "size": _size}
     rejected = max(1, sum(reason.count for reason in reasons))
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "tryon.data.look", "report.html.j2", {"size": _size},
         info=told,
         name=told.uri.rstrip("/").rsplit("/", 1)[-1],
         cards=_cards(tally),

@@ -1,7 +1,8 @@
 """Triplets for the structural-correction module: garment, person, and a try-on image with faults.
 
-Where the image comes from is drawn for each row: a bundle's try-on by batch inference, a reconstruction by its
-synthesis network (all that is left of the garment came through the network), or a fault made in the worn garment.
+Where the image comes from is drawn for each row: a bundle's try-on by batch inference, a reconstruction, or a fault
+made in the worn garment. A reconstruction is the photo's by the bundle's autoencoder or VAE where it has one, else its
+synthesis network's without the warp: in both all that is left of the garment came through a network.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from tryon.data.shards import Parent
 from tryon.data.simulator.render import warp_by_flow
 from tryon.data.sources.base import error_row
 from tryon.data.triplets.faults import FaultConfig, FaultName, make_fault, shift, shift_field
+from tryon.data.triplets.worn import worn_region
 from tryon.errors import ConfigError, SampleError
-from tryon.sample import CATEGORIES, Label, Row
+from tryon.sample import CATEGORIES, Row
 
 if TYPE_CHECKING:
     from tryon.data.triplets.renders import Renders
@@ -50,11 +52,7 @@ TOLD = ("split", "person_uri", "garment_uri")
 CONTEXT = ("warped_garment", "warped_mask")
 MADE = ("generated", "generated_by")
 BATCH = 8  # rows a network is given at once
-WORN: Mapping[str, tuple[Label, ...]] = {
-    "upper": (Label.UPPER_CLOTHES,),
-    "lower": (Label.SKIRT, Label.PANTS),
-    "dress": (Label.DRESS, Label.UPPER_CLOTHES, Label.SKIRT),
-}
+_Key = tuple[str, Maker, int]  # row, maker, which of the row's triplets where that makes a difference
 
 
 class TripletsConfig(Config):
@@ -164,7 +162,7 @@ class TripletSource(DerivedSource):
             whole = self._renders.warp(whole)
         draws = [self._draw(row, k) for row in whole for k in range(1, self._config.per_sample + 1)]
         images = self._render(draws)
-        made = (self._finish(draw, images.get((draw.row["id"], draw.maker))) for draw in draws)
+        made = (self._finish(draw, images.get(self._key(draw))) for draw in draws)
         out: list[Row] = []
         for row, fault in zip(rows, faults, strict=True):
             if fault is None:
@@ -178,16 +176,21 @@ class TripletSource(DerivedSource):
         makers, odds = list(self._odds), list(self._odds.values())
         return _Draw(row, k, makers[int(rng.choice(len(makers), p=odds))], rng)
 
-    def _render(self, draws: Sequence[_Draw]) -> dict[tuple[str, Maker], UInt8]:
-        """The networks' images, each made once however often it was drawn."""
-        images: dict[tuple[str, Maker], UInt8] = {}
+    def _render(self, draws: Sequence[_Draw]) -> dict[_Key, UInt8]:
+        """The networks' images; one that would come out the same is made once however often it was drawn."""
+        images: dict[_Key, UInt8] = {}
         for maker in NETWORK_MAKERS:
-            asked = {draw.row["id"]: draw.row for draw in draws if draw.maker == maker}
+            asked = {self._key(draw): draw for draw in draws if draw.maker == maker}
             if asked:
                 assert self._renders is not None
-                made = self._renders.tryon(maker, list(asked.values()))
-                images |= {(row_id, maker): image for row_id, image in zip(asked, made, strict=True)}
+                seeds = [int(draw.rng.integers(2**63)) for draw in asked.values()]
+                made = self._renders.tryon(maker, [draw.row for draw in asked.values()], seeds)
+                images |= dict(zip(asked, made, strict=True))
         return images
+
+    def _key(self, draw: _Draw) -> _Key:
+        sampled = self._renders is not None and self._renders.samples(draw.maker)
+        return draw.row["id"], draw.maker, draw.k if sampled else 0
 
     def _finish(self, draw: _Draw, image: UInt8 | None) -> Row:
         """One triplet; `image` is a network's, None where a fault is to be made."""
@@ -195,12 +198,18 @@ class TripletSource(DerivedSource):
         try:
             if image is None:
                 image = faulty(row, draw.maker, self._config.faults, draw.rng)
+            elif self._shows_garment_alone(draw.maker):
+                image = compose(image, row["person"], worn_region(row))
             context = self._context(row, draw.rng)
         except SampleError as error:
             return error_row(row_id, error, error.code, "source")
-        by = f"{draw.maker}:{self._renders.name}" if self._renders and draw.maker in NETWORK_MAKERS else draw.maker
+        by = self._renders.name(draw.maker) if self._renders and draw.maker in NETWORK_MAKERS else draw.maker
         generated = compose(image, row["person"], row["agnostic_mask"])
         return {**with_kin(row), **context, "id": row_id, "generated": generated, "generated_by": by}
+
+    def _shows_garment_alone(self, maker: Maker) -> bool:
+        own = self._renders.reconstruction if self._renders else None
+        return maker == "reconstruction" and own is not None and own.of_garments
 
     def _context(self, row: Row, rng: np.random.Generator) -> Row:
         """The warped garment: the bundle's, else the true warp a little astray, else none."""
@@ -237,21 +246,6 @@ def check_row(row: Row) -> None:
         raise SampleError(text, code="category-unknown")
     for side in (Side.PERSON, Side.GARMENT):
         side_size(row, side)
-
-
-def worn_region(row: Row) -> UInt8:
-    """1 where the worn garment shows and may be generated: by the simulator's truth, else by the parse.
-
-    Raises:
-        SampleError: nowhere.
-    """
-    seen = row.get("true_mask")
-    if seen is None:
-        seen = np.isin(row["parse"], WORN[row["category"]])
-    region = np.asarray((seen > 0) & (row["agnostic_mask"] > 0), dtype=np.uint8)
-    if not region.any():
-        raise SampleError("no worn garment shows inside the agnostic mask", code="garment-unseen")
-    return region
 
 
 def faulty(row: Row, name: str, config: FaultConfig, rng: np.random.Generator) -> UInt8:

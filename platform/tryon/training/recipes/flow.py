@@ -18,9 +18,13 @@ from tryon.models.tensors import CONDITION_READS
 from tryon.sample import NUM_LABELS, Label
 from tryon.training.recipes.base import Recipe, StepOutput, Tensors
 from tryon.training.recipes.gmm import covered, end_point_error, warp_figures, warp_shown, warp_tensors
+from tryon.training.recipes.mirror import perhaps_mirrored
 
+TARGETS = ("garment", "garment_mask", "person", "worn_mask", "true_grid", "true_valid")
 ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
 WEIGHTS = {"image": 1.0, "mask": 1.0, "parse": 0.5, "tv": 0.02, "smooth": 0.05, "flow": 8.0}
+
+KNOWN_WEIGHTS = {"image": 0.2}  # where the true flow is there: looks say less than it, and say it more noisily
 
 
 class FlowRecipe(Recipe):
@@ -32,9 +36,10 @@ class FlowRecipe(Recipe):
 
     role: ClassVar[Role] = "warp"
     network_name = "flow"
-    reads = (*CONDITION_READS, "person", "category")
+    reads = (*CONDITION_READS, "person")
     optional = ("true_flow",)
-    defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
+    best_metric = "-val_l1"
+    defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "muon", "learning_rate": 3e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
         tensors = warp_tensors(batch, self.size)
@@ -42,13 +47,17 @@ class FlowRecipe(Recipe):
         return tensors
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
+        tensors = perhaps_mirrored(tensors)
         prediction: FlowPrediction = network(tensors)
         parts = {"parse": parse_loss(prediction.parse, tensors["classes"])}
-        shares = [0.5**i for i in range(len(prediction.grids))][::-1]  # the finest level counts most
-        for grid, share in zip(prediction.grids, shares, strict=True):
-            for name, part in level_losses(grid, tensors).items():
+        shares = [0.5**i for i in range(len(prediction.grids))]  # the finest level counts most
+        targets = targets_of(tensors)
+        for grid, share in zip(reversed(prediction.grids), shares, strict=True):
+            targets = {name: shrink(value, grid) for name, value in targets.items()}
+            for name, part in level_losses(grid, targets).items():
                 parts[name] = parts.get(name, 0.0) + part * (share / sum(shares))
-        loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        weights = WEIGHTS | (KNOWN_WEIGHTS if "flow" in parts else {})
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return StepOutput(loss, {name: part.detach() for name, part in parts.items()})
 
     def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
@@ -72,13 +81,14 @@ def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, 
     Returns:
         float32 (b, 4, h, w): each class's share of each pixel, in `PARSE_CLASSES`' order.
     """
-    table = np.full(NUM_LABELS, PARSE_CLASSES.index("other"), dtype=np.int64)
+    table = np.full(NUM_LABELS, PARSE_CLASSES.index("other"), dtype=np.uint8)
     table[Label.BACKGROUND] = PARSE_CLASSES.index("background")
     table[list(ARMS)] = PARSE_CLASSES.index("arms")
     rows = []
     for parse in batch["parse"]:
-        one_hot = F.one_hot(torch.from_numpy(table[np.asarray(parse)]), len(PARSE_CLASSES))
-        rows.append(F.interpolate(one_hot.permute(2, 0, 1)[None].float(), size=size, mode="area"))
+        one_hot = np.arange(len(PARSE_CLASSES), dtype=np.uint8)[:, None, None] == table[np.asarray(parse)]
+        row = torch.from_numpy(one_hot)[None].float()
+        rows.append(row if parse.shape == size else F.interpolate(row, size=size, mode="area"))
     classes = torch.cat(rows) * (1 - worn_mask)
     classes[:, PARSE_CLASSES.index("garment")] = worn_mask[:, 0]
     return classes / classes.sum(1, keepdim=True).clamp_min(1e-6)
@@ -89,21 +99,28 @@ def parse_loss(logits: Tensor, classes: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), F.adaptive_avg_pool2d(classes, (logits.shape[-2], logits.shape[-1])))
 
 
-def level_losses(grid_b2hw: Tensor, tensors: Tensors) -> dict[str, Tensor]:
-    """Losses of one level's flow, at that level's size."""
-    size = (grid_b2hw.shape[-2], grid_b2hw.shape[-1])
-    names = ("garment", "garment_mask", "person", "worn_mask")
-    garment, mask, person, worn = (F.adaptive_avg_pool2d(tensors[name], size) for name in names)
-    warped, warped_mask, _ = apply_grid(garment, mask, grid_b2hw.permute(0, 2, 3, 1))
-    hidden = F.adaptive_avg_pool2d(covered(tensors), size)
+def targets_of(tensors: Tensors) -> Tensors:
+    """What a level's flow is compared with, and where arms may hide the garment."""
+    return {name: tensors[name] for name in TARGETS if name in tensors} | {"hidden": covered(tensors)}
+
+
+def shrink(x: Tensor, like: Tensor) -> Tensor:
+    """Means over the pixels of a smaller size."""
+    return x if x.shape[-2:] == like.shape[-2:] else F.adaptive_avg_pool2d(x, (like.shape[-2], like.shape[-1]))
+
+
+def level_losses(grid_b2hw: Tensor, targets: Tensors) -> dict[str, Tensor]:
+    """Losses of one level's flow; targets are at that level's size."""
+    worn = targets["worn_mask"]
+    warped, warped_mask, _ = apply_grid(targets["garment"], targets["garment_mask"], grid_b2hw.permute(0, 2, 3, 1))
     parts = {
-        "image": masked_l1(warped, person, worn),
-        "mask": F.l1_loss(warped_mask, torch.maximum(worn, warped_mask * hidden)),
+        "image": masked_l1(warped, targets["person"], worn),
+        "mask": F.l1_loss(warped_mask, torch.maximum(worn, warped_mask * targets["hidden"])),
         "tv": total_variation(grid_b2hw),
         "smooth": second_differences(grid_b2hw),
     }
-    if "true_grid" in tensors:
-        valid = F.adaptive_avg_pool2d(tensors["true_valid"], size)
-        truth = F.adaptive_avg_pool2d(tensors["true_grid"], size) / valid.clamp_min(1e-6)
+    if "true_grid" in targets:
+        valid = targets["true_valid"]
+        truth = targets["true_grid"] / valid.clamp_min(1e-6)  # 0 where not valid
         parts["flow"] = masked_l1(grid_b2hw, truth, (valid > 0.5).float())  # half empty: the mean is off its centre
     return parts

@@ -15,9 +15,10 @@ from tryon.models.gmm import apply_grid
 from tryon.models.layers import identity_grid
 from tryon.models.losses import masked_l1, second_order
 from tryon.models.metrics import flow_end_point_error
-from tryon.models.tensors import CONDITION_READS, condition
+from tryon.models.tensors import CONDITION_READS, NUM_ARM_LIMBS, condition
 from tryon.models.tps import tps_grid
 from tryon.training.recipes.base import Recipe, StepOutput, Tensors, worn_garment
+from tryon.training.recipes.mirror import perhaps_mirrored
 
 
 class GmmRecipe(Recipe):
@@ -25,14 +26,16 @@ class GmmRecipe(Recipe):
 
     role: ClassVar[Role] = "warp"
     network_name = "gmm"
-    reads = (*CONDITION_READS, "person", "category")
+    reads = (*CONDITION_READS, "person")
     optional = ("true_flow",)
+    best_metric = "-val_l1"
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
         return warp_tensors(batch, self.size)
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
+        tensors = perhaps_mirrored(tensors)
         sources = network(tensors).float()
         grid = tps_grid(sources, *self.size)
         warped, mask, _ = apply_grid(tensors["garment"], tensors["garment_mask"], grid)
@@ -106,4 +109,4 @@ def end_point_error(grid_bhw2: Tensor, tensors: Tensors, size: tuple[int, int]) 
 
 def covered(tensors: Tensors) -> Tensor:
     """Where arms may hide the garment: the warp is not asked to leave such places empty."""
-    return tensors["limbs"][:, :4].amax(1, keepdim=True)
+    return tensors["limbs"][:, :NUM_ARM_LIMBS].amax(1, keepdim=True)

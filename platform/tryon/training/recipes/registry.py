@@ -5,16 +5,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tryon.errors import ConfigError
-from tryon.training.recipes.base import Recipe
+
+if TYPE_CHECKING:
+    from tryon.training.recipes.base import Recipe
 
 RECIPES: Mapping[str, str] = {
     "gmm": "tryon.training.recipes.gmm:GmmRecipe",
     "flow": "tryon.training.recipes.flow:FlowRecipe",
     "tom": "tryon.training.recipes.tom:TomRecipe",
+    "joint": "tryon.training.recipes.joint:JointRecipe",
     "scm": "tryon.training.recipes.scm:ScmRecipe",
     "segment": "tryon.training.recipes.segment:SegmentRecipe",
+    "extract": "tryon.training.recipes.extract:ExtractRecipe",
+    "latent_autoencoder": "tryon.training.recipes.latent_autoencoder:LatentAutoencoderRecipe",
+    "latent_diffusion": "tryon.training.recipes.latent_diffusion:LatentDiffusionRecipe",
+    "inpaint": "tryon.training.recipes.inpaint:InpaintRecipe",
+    "concat_inpaint": "tryon.training.recipes.concat_inpaint:ConcatInpaintRecipe",
+    "autoencoder": "tryon.training.recipes.autoencoder:AutoencoderRecipe",
+    "vae": "tryon.training.recipes.vae:VaeRecipe",
 }
 
 

@@ -31,6 +31,7 @@ class SegmentRecipe(Recipe):
     role: ClassVar[Role] = "parsing"
     network_name = "segment"
     reads = ("person", "parse")
+    best_metric = "val_miou"
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-3}
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:

@@ -99,13 +99,26 @@ def _histogram_svg(edges: Floats, tall: Floats, median: float, ticks: Sequence[t
         told = f"{figure(edges[i])} to {figure(edges[i + 1])}: {int(count):,} ({count / total:.1%})"
         box = f'x="{i * step + 0.6:.1f}" y="{floor - up:.1f}" width="{step - 1.2:.1f}" height="{up:.1f}" rx="1.5"'
         parts.append(f'<rect class="bar" {box}><title>{told}</title></rect>')
-    parts.append(f'<line class="axis" x1="0" x2="{WIDTH}" y1="{floor}" y2="{floor}"/>')
+    parts += x_axis(0, floor, [(share, figure(value)) for share, value in ticks])
     x = WIDTH * float(np.clip((median - edges[0]) / (edges[-1] - edges[0]), 0, 1))
     parts.append(f'<line class="median" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{floor}"/>')
-    for share, value in ticks:
-        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-        parts.append(f'<text x="{share * WIDTH:.0f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{figure(value)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def x_axis(left: float, floor: float, ticks: Sequence[tuple[float, str]]) -> list[str]:
+    """The line below a chart and what is written under it.
+
+    Args:
+        left: px at which it begins; it ends at `WIDTH`.
+        floor: px from the top.
+        ticks: place 0..1 along the line, and the text there.
+    """
+    parts = [f'<line class="axis" x1="{left:.0f}" x2="{WIDTH}" y1="{floor:.0f}" y2="{floor:.0f}"/>']
+    for share, text in ticks:
+        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        x, y = left + share * (WIDTH - left), floor + BOTTOM - 6
+        parts.append(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>')
+    return parts
 
 
 def bars(rows: Sequence[Bar], *, name_px: int = 120, text_px: int = 70) -> str:

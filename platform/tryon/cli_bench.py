@@ -1,0 +1,67 @@
+"""The verbs of `tryon bench`: what this machine does, measured. Heavy imports happen inside, so that help is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+bench_app = typer.Typer(help="Measure: what distributed training costs, what solvers save.", no_args_is_help=True)
+
+
+@bench_app.command("train")
+def bench_train(
+    recipe: Annotated[str, typer.Option(help="Recipe whose loop is measured, with its default network.")] = "gmm",
+    data: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time
+        typer.Option(help="URI of an annotated data set. Default: one that is simulated and kept for the next time."),
+    ] = None,
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle with the frozen networks that the recipe builds on."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=5, max=100_000, help="Measured in each run, after warm-up.")] = 40,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Of each kind of run; medians count.")] = 5,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px.")] = "256x192",
+    batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples a step, over all workers.")] = 8,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=2, max=256, help="That one worker computes with, and two workers share. Default: all."),
+    ] = None,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 where a figure misses what is asked.")] = False,
+) -> None:
+    """Compare the plain loop, Ray Train, Ray Train on streamed shards, and two workers.
+
+    Example: tryon bench train --out out/bench.json --check
+    """
+    from tryon.config import parse_size
+    from tryon.show_bench import bench_shown
+
+    options = {"recipe": recipe, "steps": steps, "repeats": repeats, "size": parse_size(size), "batch_size": batch_size}
+    passed = bench_shown({**options, **({"threads": threads} if threads else {})}, data, bundle, out)
+    if check and not passed:
+        raise typer.Exit(1)
+
+
+@bench_app.command("solvers")
+def bench_solvers(
+    bundle: Annotated[str, typer.Option(help="Bundle whose synthesis is a diffusion network.")],
+    data: Annotated[str, typer.Option(help="URI of an annotated data set; its first samples are taken.")],
+    num: Annotated[int, typer.Option(min=1, max=4096, help="Samples.")] = 16,
+    seeds: Annotated[int, typer.Option(min=1, max=64, help="Noises that each is sampled from.")] = 1,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Hold a diffusion network's fast solvers against DDIM with 200 steps: nearness to it and to the photo, and time.
+
+    Example: tryon bench solvers --bundle bundles/mine --data data/test
+    """
+    from tryon.show_bench import solvers_shown
+
+    solvers_shown(bundle, data, num, seeds, out)

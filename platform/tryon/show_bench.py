@@ -1,0 +1,129 @@
+"""What `tryon bench` prints: a line a run, a table of medians, a table of figures against what is asked."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from tryon import storage
+from tryon.config import parse_config
+from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
+from tryon.data.shards import MANIFEST
+from tryon.data.sources.open import open_source
+from tryon.data.synth import SynthConfig, synth_job
+from tryon.evaluation.solvers import SolverFigures, compare_bundle
+from tryon.models.weights import cache_folder
+from tryon.show import console, run_job_shown
+from tryon.training.bench import COPIES, NUM_SIMULATED, BenchConfig, BenchResult, Leg, bench, multiply, resolve
+from tryon.training.run import check_run
+
+KINDS = {
+    "plain": "plain loop, no Ray",
+    "ray": "Ray Train, one worker",
+    "two": "Ray Train, two workers",
+    "streamed": "Ray Train, one worker, shards streamed",
+}
+SEED = 11
+
+
+def bench_shown(options: Mapping[str, Any], data: str | None, bundle: str | None, out: str | None) -> bool:
+    """Measures training and prints it.
+
+    Args:
+        options: fields of `BenchConfig`.
+        data: URI of an annotated data set; None: a simulated one.
+        bundle: that frozen networks come from.
+        out: URI of a JSON file, or None.
+
+    Returns:
+        True where all figures are what is asked.
+
+    Raises:
+        TryonError: an option, the data set or the bundle cannot be used.
+    """
+    config = resolve(parse_config(BenchConfig, options, "bench"))
+    data = data or simulated(config)
+    check_run(config.recipe, data, f"{cache_folder()}/bench/none", {"size": config.size, "val_fraction": 0.0}, bundle)
+
+    def on_leg(leg: Leg) -> None:
+        speed = f"{leg.samples_per_s:.1f} samples/s, data wait {leg.data_wait_share:.1%}"
+        text = f"bench     {leg.repeat + 1}/{config.repeats} {KINDS[leg.kind]}: {speed}"
+        console.print(text, highlight=False, soft_wrap=True)
+
+    result = bench(config, data, bundle, on_leg)
+    _print(result)
+    if out is not None:
+        storage.write_bytes(out, result.model_dump_json(indent=2).encode())
+        console.print(f"bench     -> {out}", highlight=False, soft_wrap=True)
+    return all(figure.passed for figure in result.figures)
+
+
+def solvers_shown(bundle: str, data: str, num: int, seeds: int, out: str | None) -> list[SolverFigures]:
+    """Compares the solvers of a bundle's diffusion network and prints a table, the reference first.
+
+    Args:
+        bundle: URI.
+        data: URI of an annotated data set.
+        num: of its first samples that are sampled.
+        seeds: each with so many noises.
+        out: URI of a JSON file, or None.
+
+    Raises:
+        BundleError: no bundle, or its synthesis network does not sample.
+        DataError: no data set, or fields missing.
+    """
+    figures = compare_bundle(bundle, data, num, seeds=range(seeds))
+    table = Table(title=f"{num} samples, {seeds} seed{'s' if seeds > 1 else ''}")
+    headings = ("solver", "steps", "SSIM", "PSNR dB", "SSIM to the first", "s a sample", "times as fast")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "solver" else "right")
+    for row in figures:
+        near = (f"{row.ssim:.4f}", f"{row.psnr:.2f}", f"{row.ssim_to_reference:.4f}")
+        table.add_row(row.solver, str(row.steps), *near, f"{row.seconds:.2f}", f"{row.speedup:.1f}")
+    console.print(table)
+    if out is not None:
+        storage.write_bytes(out, json.dumps([asdict(row) for row in figures], indent=2).encode())
+        console.print(f"bench     -> {out}", highlight=False, soft_wrap=True)
+    return figures
+
+
+def simulated(config: BenchConfig) -> str:
+    """A data set to measure with, made once for each size."""
+    folder = str(cache_folder() / "bench" / f"{config.size[0]}x{config.size[1]}")
+    if not storage.exists(storage.join(folder, "data", MANIFEST)):
+        raw, annotated = storage.join(folder, "raw"), storage.join(folder, "annotated")
+        run_job_shown(synth_job(SynthConfig(num=NUM_SIMULATED, size=config.size, seed=SEED)), raw, "simulate")
+        run_job_shown(
+            annotate_job(open_source(raw), AnnotateConfig(layers=TRAINING_LAYERS), raw), annotated, "annotate"
+        )
+        multiply(annotated, storage.join(folder, "data"), COPIES)
+    return storage.join(folder, "data")
+
+
+def _print(result: BenchResult) -> None:
+    machine, config = result.machine, result.config
+    told = [f"{name} {value}" for name, value in machine["versions"].items()]
+    console.print(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads", highlight=False)
+    console.print(f"Python {machine['python']}, {', '.join(told)}; {machine['system']}", highlight=False)
+    speeds = Table(title=f"{config.recipe} at {config.size[0]}x{config.size[1]}, batch {config.batch_size}")
+    for heading in ("run", "samples/s, median", "least", "most", "data wait, median"):
+        speeds.add_column(heading, justify="left" if heading == "run" else "right")
+    for kind, title in KINDS.items():
+        legs = [leg for leg in result.legs if leg.kind == kind]
+        found = [leg.samples_per_s for leg in legs]
+        wait = statistics.median(leg.data_wait_share for leg in legs)
+        cells = [f"{value:.2f}" for value in (statistics.median(found), min(found), max(found))]
+        speeds.add_row(title, *cells, f"{wait:.1%}")
+    console.print(speeds)
+    figures = Table(title=f"medians of {config.repeats}")
+    for heading in ("figure", "value", "asked", ""):
+        figures.add_column(heading)
+    for figure in result.figures:
+        asked = f"{'>=' if figure.least else '<='} {figure.bar:g}"
+        figures.add_row(figure.name, f"{figure.value:.3f}", asked, "yes" if figure.passed else "[red]no[/red]")
+    console.print(figures)
