@@ -28,7 +28,7 @@ demo: $(STAMP)  ## the whole way, from nothing to a try-on over HTTP [PERSON=a.j
 	@exec $(BIN)/tryon demo $(if $(OUT),--out $(OUT)) $(if $(PERSON),--person $(PERSON)) $(if $(GARMENT),--garment $(GARMENT))
 
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check platform jobs tests

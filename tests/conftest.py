@@ -14,9 +14,19 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "60"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("TRYON_BUNDLE", None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those that start Ray or count on its speed stay in one process, in their order."""
+    for item in items:
+        if item.get_closest_marker("ray") or "ray_local" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from tryon.errors import ConfigError, StorageError
 from tryon.serving.keys import SCOPES, AccessError, KeyRing, create_key, read_keys, revoke_key, verify
 from tryon.serving.limits import Rule
 
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -22,15 +21,15 @@ def uri(tmp_path: Path) -> str:
     return str(tmp_path / "sub" / "keys.json")
 
 
-def refused(uri: str, token: str, code: str, now: datetime = NOW) -> AccessError:
+def refused(uri: str, token: str, code: str, now: datetime | None = None) -> AccessError:
     with pytest.raises(AccessError) as caught:
-        verify({key.id: key for key in read_keys(uri)}, token, now)
+        verify({key.id: key for key in read_keys(uri)}, token, now or datetime.now(UTC))
     assert caught.value.code == code
     return caught.value
 
 
-def found(uri: str, token: str, now: datetime = NOW) -> str:
-    return verify({key.id: key for key in read_keys(uri)}, token, now).name
+def found(uri: str, token: str, now: datetime | None = None) -> str:
+    return verify({key.id: key for key in read_keys(uri)}, token, now or datetime.now(UTC)).name
 
 
 def test_a_key_is_found_again_and_others_are_not(uri: str) -> None:
@@ -63,8 +62,9 @@ def test_only_hashes_are_kept(uri: str) -> None:
 
 def test_expiry(uri: str) -> None:
     token, key = create_key(uri, "shop", ["tryon"], days=2)
-    assert found(uri, token, NOW + timedelta(days=1.99)) == "shop"
-    late = NOW + timedelta(days=2.01)
+    now = datetime.now(UTC)
+    assert found(uri, token, now + timedelta(days=1.99)) == "shop"
+    late = now + timedelta(days=2.01)
     error = refused(uri, token, "key-expired", late)
     assert key.shown in error.message
     assert f"{key.expires_at:%Y-%m-%d}" in error.message

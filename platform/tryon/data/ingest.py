@@ -198,6 +198,7 @@ def ray_dataset(
     ).map_batches(
         decode_columns, batch_size=None, fn_kwargs={"size": size, "split": split, "sides": sides_of(uri, val_fraction)}
     )
+    dataset.context.execution_options.preserve_order = True  # else blocks are kept as they get ready
     return dataset.materialize() if _is_kept(manifest, size, cache) else dataset
 
 

@@ -89,10 +89,21 @@ class RunLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         stopped = error is not None and isinstance(error, Stopped | KeyboardInterrupt | SystemExit)
         status: Status = "finished" if error is None else "stopped" if stopped else "failed"
-        self._flush(status, _reason(error) if status == "failed" else "")
+        reason = _reason(error) if status == "failed" else ""
+        if stopped and (told := self._ended_by_search()) is not None:
+            status, reason = told.status, told.reason
+        self._flush(status, reason)
         self._trackers.each(lambda tracker: tracker.close(status))
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def _ended_by_search(self) -> RunInfo | None:
+        """What a search has said of this run, if it ended it."""
+        try:
+            told = read_info(self.uri)
+        except StorageError:
+            return None
+        return told if told is not None and told.status in ("pruned", "failed") else None
 
     def _flush(self, status: Status, reason: str = "") -> None:
         self._trackers.each(lambda tracker: tracker.flush())

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.serving.jobs.postgres import Cluster
+from tests.test_interrupt import wait_for
 from tryon.errors import ConfigError, StorageError
 from tryon.serving.faults import BusyError
 from tryon.serving.jobs.database import open_database
@@ -289,15 +290,19 @@ def test_processes_never_get_the_same_item(store: JobStore, store_url: str) -> N
 
 def test_workers_and_a_canceller_at_once(store: JobStore) -> None:
     store.submit(new(num=120))
+    cancelled = threading.Event()
 
     def work(i: int) -> None:
         if i == 0:
-            time.sleep(0.1)
+            wait_for(lambda: store.get("a", "shop").completed >= 10, LONG_S, "ten ended items")
             store.cancel("a", "shop", results=True)
+            cancelled.set()
         while leases := store.lease(f"w{i}", 4, LONG_S):
             store.renew(leases, LONG_S)
             for n, lease in enumerate(leases):
                 store.release(lease) if n == 3 else store.finish(lease, "x")
+            if store.get("a", "shop").completed >= 60:
+                cancelled.wait(LONG_S)  # some are left to cancel, however fast these are
 
     run_threads(5, work)
     job = store.get("a", "shop")
