@@ -18,7 +18,7 @@ Out = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tryon.show.console._width", 220)
+    monkeypatch.setattr("tryon.console.console._width", 220)
 
 
 @pytest.fixture

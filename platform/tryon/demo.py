@@ -14,6 +14,7 @@ from rich.panel import Panel
 
 from tryon import storage
 from tryon.codec import decode_image, encode_png
+from tryon.console import console, say
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.simulator import render, sample_figure, sample_garment, sample_scene
 from tryon.data.simulator.config import EASY_TOPS
@@ -25,7 +26,7 @@ from tryon.evaluation.run import METHOD, Evaluation
 from tryon.images import resize
 from tryon.serving.config import ServeConfig
 from tryon.serving.run import free_port, running_service
-from tryon.show import console, evaluate_shown, run_job_shown, train_shown
+from tryon.show import evaluate_shown, run_job_shown, train_shown
 
 SIZE = (256, 192)
 NUM_TRAIN, NUM_TEST = 416, 48
@@ -76,20 +77,20 @@ def _make_data(out: Path, scale: float) -> None:
 
 def _serve_once(out: Path, bundle: str, person: Path | None, garment: Path | None, port: int) -> float:
     """Starts the service, sends one try-on, writes the pictures; gives the service's own time in seconds."""
-    console.print("serve     starting Ray Serve: ingress -> annotation -> warp -> synthesis -> refinement")
+    say("serve     starting Ray Serve: ingress -> annotation -> warp -> synthesis -> refinement")
     with running_service(ServeConfig(bundle=bundle), "127.0.0.1", port) as url:
         health = requests.get(f"{url}/api/v1/health", timeout=HTTP_TIMEOUT_S).json()
-        console.print(f"serve     {url} is {health['status']}, model loaded: {health['model_loaded']}", highlight=False)
+        say(f"serve     {url} is {health['status']}, model loaded: {health['model_loaded']}")
         files, answer = _first_answer(url, person, garment)
     result = base64.b64decode(answer["result_image"])
     storage.write_bytes(str(out / "tryon.png"), result)
     storage.write_bytes(str(out / "overview.png"), encode_png(_side_by_side([*files, result])))
     for notice in answer["metadata"]["notices"]:
-        console.print(f"note: {notice}", highlight=False)
+        say(f"note: {notice}")
     size = answer["metadata"]["output_resolution"]
     seconds = float(answer["processing_time"])
     text = f"try-on    POST /api/v1/tryon: {size['width']}x{size['height']} px in {seconds:.1f} s -> {out}/tryon.png"
-    console.print(text, highlight=False)
+    say(text)
     return seconds
 
 

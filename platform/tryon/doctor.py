@@ -49,7 +49,7 @@ def run_doctor() -> bool:
     Returns:
         True if nothing that is needed is missing.
     """
-    from tryon.show import console
+    from tryon.console import console
 
     findings = list(_findings())
     table = Table(title="tryon doctor")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tryon.console import console, say
 from tryon.data.job import Job, run_job
 from tryon.data.shards import Manifest
 from tryon.engines.cluster import ray_session
@@ -20,8 +20,6 @@ from tryon.evaluation.report import METHOD_TITLES
 
 if TYPE_CHECKING:
     from tryon.evaluation.run import Evaluation
-
-console = Console()
 
 
 class Bar:
@@ -50,7 +48,7 @@ class Bar:
             if total is not None:
                 of = f"/{total}"
                 left = f"  about {(now - self._start) * (total - done) / max(1, done):.0f} s left"
-            console.print(f"{self._title:<9} {done}{of}  {text}{left}", highlight=False)
+            say(f"{self._title:<9} {done}{of}  {text}{left}")
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -90,10 +88,10 @@ def run_job_shown(job: Job, out: str, title: str, num_actors: int | None = None)
     seconds = time.monotonic() - start
     text = f"{title:<9} {manifest.rows_in} rows in = {manifest.rows} out + {manifest.quarantined} quarantined"
     taken = f", {reused} taken from an earlier run" if reused else ""
-    console.print(f"{text}{taken}, {seconds:.0f} s -> {out}", highlight=False)
+    say(f"{text}{taken}, {seconds:.0f} s -> {out}")
     if manifest.reasons:
         told = ", ".join(f"{code} {num}" for code, num in sorted(manifest.reasons.items(), key=lambda item: -item[1]))
-        console.print(f"{'':<9} quarantined: {told} (each row with its reason in {out}/_quarantine)", highlight=False)
+        say(f"{'':<9} quarantined: {told} (each row with its reason in {out}/_quarantine)")
     return manifest
 
 
@@ -106,10 +104,10 @@ def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bu
     entry = finished(spec)
     title = f"train {recipe}"
     if entry is not None:
-        console.print(f"{title:<9} done before, in {out} ({_figures(entry.metrics)})", highlight=False)
+        say(f"{title:<9} done before, in {out} ({_figures(entry.metrics)})")
         return
     resolved = " ".join(f"{k}={v}" for k, v in spec.config.model_dump().items() if k != "recipe")
-    console.print(f"{title:<9} {spec.manifest.rows} samples, {resolved}", highlight=False)
+    say(f"{title:<9} {spec.manifest.rows} samples, {resolved}")
     start = time.monotonic()
     with maybe_ray(0 if spec.config.num_workers == 0 else None), Bar(title) as bar:
 
@@ -120,11 +118,11 @@ def train_shown(recipe: str, data: str, out: str, options: Mapping[str, Any], bu
         try:
             entry = run(spec, on_metrics)
         except Stopped as stopped:
-            console.print(f"{title:<9} {stopped}; the same command goes on from there", highlight=False)
+            say(f"{title:<9} {stopped}; the same command goes on from there")
             return
     seconds = time.monotonic() - start
     text = f"{entry.num_parameters / 1e6:.1f} M parameters, {_figures(entry.metrics)}"
-    console.print(f"{title:<9} {text}, {seconds:.0f} s -> {out}", highlight=False)
+    say(f"{title:<9} {text}, {seconds:.0f} s -> {out}")
 
 
 def evaluate_shown(
@@ -154,9 +152,7 @@ def evaluate_shown(
 
         result = evaluate(source, data, bundle, out, config, num_actors=num_actors, on_report=on_report)
     console.print(metrics_table(result))
-    console.print(
-        f"evaluate  {result.samples} measured, {result.quarantined} not usable -> {out}/report.html", highlight=False
-    )
+    say(f"evaluate  {result.samples} measured, {result.quarantined} not usable -> {out}/report.html")
     return result
 
 

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from tryon import storage
 from tryon.config import parse_config
+from tryon.console import console, say
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.shards import MANIFEST
 from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.evaluation.solvers import SolverFigures, compare_bundle
 from tryon.models.weights import cache_folder
-from tryon.show import console, run_job_shown
+from tryon.show import run_job_shown
 from tryon.training.bench import COPIES, NUM_SIMULATED, BenchConfig, BenchResult, Leg, bench, multiply, resolve
 from tryon.training.run import check_run
 
@@ -53,13 +54,13 @@ def bench_shown(options: Mapping[str, Any], data: str | None, bundle: str | None
     def on_leg(leg: Leg) -> None:
         speed = f"{leg.samples_per_s:.1f} samples/s, data wait {leg.data_wait_share:.1%}"
         text = f"bench     {leg.repeat + 1}/{config.repeats} {KINDS[leg.kind]}: {speed}"
-        console.print(text, highlight=False, soft_wrap=True)
+        say(text)
 
     result = bench(config, data, bundle, on_leg)
     _print(result)
     if out is not None:
         storage.write_bytes(out, result.model_dump_json(indent=2).encode())
-        console.print(f"bench     -> {out}", highlight=False, soft_wrap=True)
+        say(f"bench     -> {out}")
     return all(figure.passed for figure in result.figures)
 
 
@@ -88,7 +89,7 @@ def solvers_shown(bundle: str, data: str, num: int, seeds: int, out: str | None)
     console.print(table)
     if out is not None:
         storage.write_bytes(out, json.dumps([asdict(row) for row in figures], indent=2).encode())
-        console.print(f"bench     -> {out}", highlight=False, soft_wrap=True)
+        say(f"bench     -> {out}")
     return figures
 
 
@@ -108,8 +109,8 @@ def simulated(config: BenchConfig) -> str:
 def _print(result: BenchResult) -> None:
     machine, config = result.machine, result.config
     told = [f"{name} {value}" for name, value in machine["versions"].items()]
-    console.print(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads", highlight=False)
-    console.print(f"Python {machine['python']}, {', '.join(told)}; {machine['system']}", highlight=False)
+    say(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads")
+    say(f"Python {machine['python']}, {', '.join(told)}; {machine['system']}")
     speeds = Table(title=f"{config.recipe} at {config.size[0]}x{config.size[1]}, batch {config.batch_size}")
     for heading in ("run", "samples/s, median", "least", "most", "data wait, median"):
         speeds.add_column(heading, justify="left" if heading == "run" else "right")

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tryon.config import Category, Config, parse_choice, parse_config
-from tryon.show import Bar, console, maybe_ray, run_job_shown
+from tryon.console import console, say
+from tryon.show import Bar, maybe_ray, run_job_shown
 
 if TYPE_CHECKING:
     from tryon.data.crawl.config import CrawlConfig, CrawlReport
@@ -69,7 +70,7 @@ def annotate_shown(
     )
     manifest = run_job_shown(annotate_job(source, config, uri), out, "annotate", num_actors)
     if source.left_out:
-        console.print(f"          {source.left_out.notice()}", highlight=False, markup=False)
+        say(f"          {source.left_out.notice()}")
     return manifest
 
 
@@ -123,7 +124,7 @@ def validate_shown(
     failed = [check.name for check in result.checks if check.failed]
     told = f"failed: {', '.join(failed)}" if failed else "all passed"
     text = f"validate  {result.rows:,} rows, {len(result.checks)} checks, {told}, {time.monotonic() - start:.0f} s"
-    console.print(text, highlight=False, markup=False)
+    say(text)
     return result
 
 
@@ -134,7 +135,7 @@ def report_shown(data: str, out: str, config: ReportConfig | None = None, *, num
     with _progress("report", num_actors) as show:
         told = report(data, out, config, num_actors=num_actors, on_shard=show)
     text = f"report    {told.rows:,} samples, {told.quarantined:,} set aside -> {out}"
-    console.print(text, highlight=False, markup=False)
+    say(text)
     return told
 
 
@@ -155,9 +156,9 @@ def export_shown(
     folders = ", ".join(f"{split} {count:,}" for split, count in result.splits.items()) or "nothing"
     counts = f"{result.rows:,} rows = {result.written:,} written + {result.left_out:,} left out"
     text = f"export    {counts} ({folders}), {time.monotonic() - start:.0f} s -> {out}"
-    console.print(text, highlight=False, markup=False)
+    say(text)
     for notice, count in result.notices.items():
-        console.print(f"          {count:,} x {notice}", highlight=False, markup=False)
+        say(f"          {count:,} x {notice}")
     return result
 
 
@@ -186,7 +187,7 @@ def diff_shown(a: str, b: str, *, as_json: bool = False, num_actors: int | None 
         for key, (old, new) in told.items():
             _add(table, key, old, new)
         console.print(table)
-    console.print(f"diff      the samples are {'the same' if found.equal else 'not the same'}", highlight=False)
+    say(f"diff      the samples are {'the same' if found.equal else 'not the same'}")
     return found
 
 
@@ -253,9 +254,9 @@ def crawl_shown(config: CrawlConfig, out: str) -> CrawlReport:
 
         report = crawl(config, out, on_progress)
     text = f"crawl     {report.found} photos asked for = {report.images} kept + {report.duplicates} duplicates + failed"
-    console.print(f"{text}, {report.pages} pages -> {out}", highlight=False, markup=False)
+    say(f"{text}, {report.pages} pages -> {out}")
     for code, count in {**report.failures, **report.refused_hosts}.items():
-        console.print(f"          {count:,} x {code}", highlight=False, markup=False)
+        say(f"          {count:,} x {code}")
     return report
 
 
@@ -282,5 +283,5 @@ def split_shown(data: str, config: SplitConfig, *, num_actors: int | None = None
     if made.conflicts:
         first = ", ".join(made.conflict_examples[:EXAMPLES])
         text = f"split     {made.conflicts:,} groups of linked rows come with different splits and leak: {first} ..."
-        console.print(text, highlight=False, markup=False)
+        say(text)
     return made

@@ -7,13 +7,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from tryon.console import console
 from tryon.serving.keys import Key, create_key, read_keys, revoke_key
 from tryon.serving.limits import Rule
-
-console = Console()
 
 
 def created_shown(uri: str, name: str, scopes: list[str], *, days: float | None, rule: Rule, as_json: bool) -> None:

@@ -7,14 +7,13 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
 from rich.table import Table
+
+from tryon.console import console, say
 
 if TYPE_CHECKING:
     from tryon.models.bundle import Role
     from tryon.models.table import NetworkRow
-
-console = Console()
 
 
 def models_shown(as_json: bool) -> None:
@@ -26,7 +25,7 @@ def models_shown(as_json: bool) -> None:
         print(json.dumps({"counted": COUNTED, "networks": [asdict(row) for row in rows]}, indent=2))  # noqa: T201
         return
     console.print(models_table(rows))
-    console.print(f"MACs: {COUNTED}. A preset is a constant of the network's module.", highlight=False)
+    say(f"MACs: {COUNTED}. A preset is a constant of the network's module.")
 
 
 def measure_shown(role: str, data: str, bundle: str | None, *, as_json: bool) -> None:
@@ -67,8 +66,8 @@ def export_shown(bundle: str | None, role: str, out: str) -> None:
     agrees = "not checked: onnxruntime is not installed"
     if written.difference is not None:
         agrees = f"at most {written.difference:.1g} from PyTorch"
-    console.print(f"export    {role} at {size[0]}x{size[1]}, {written.num_bytes / 1e6:.1f} MB, {agrees} -> {out}")
-    console.print(f"          {', '.join(written.inputs)} -> {', '.join(written.outputs)}", highlight=False)
+    say(f"export    {role} at {size[0]}x{size[1]}, {written.num_bytes / 1e6:.1f} MB, {agrees} -> {out}")
+    say(f"          {', '.join(written.inputs)} -> {', '.join(written.outputs)}")
 
 
 def models_table(rows: list[NetworkRow]) -> Table:

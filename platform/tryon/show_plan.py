@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tryon.show import Bar, console, maybe_ray
+from tryon.console import console, say
+from tryon.show import Bar, maybe_ray
 from tryon.training.loop import Metrics, Stopped
 from tryon.training.plan import Done, read_plan, run_plan
 from tryon.training.plan_report import FIGURES, ssim_changes
@@ -27,12 +28,12 @@ def plan_shown(file: Path, data: str, val: str, out: str) -> None:
         try:
             done = run_plan(plan, data, out, val, watch, num_actors=0 if alone else None)
         except Stopped as stopped:
-            console.print(f"plan      {stopped}; the same command goes on from there", highlight=False)
+            say(f"plan      {stopped}; the same command goes on from there")
             return
         finally:
             watch.close()
     console.print(plan_table(done))
-    console.print(f"plan      all steps done -> {out}, {out}-plan/report.html", highlight=False)
+    say(f"plan      all steps done -> {out}, {out}-plan/report.html")
 
 
 class _Shown:
@@ -45,9 +46,9 @@ class _Shown:
     def step(self, i: int, of: int, name: str, done: Done | None) -> None:
         self._title = f"{i + 1}/{of} {name}"
         if done is not None:
-            console.print(f"{self._title:<9} done before", highlight=False)
+            say(f"{self._title:<9} done before")
         else:
-            console.print(f"{self._title:<9} begins", highlight=False)
+            say(f"{self._title:<9} begins")
 
     def metrics(self, spec: RunSpec, line: Metrics) -> None:
         if self._bar is None:
@@ -60,7 +61,7 @@ class _Shown:
         self.close()
         if done.measured:
             told = ", ".join(f"{name} {done.measured[name]:.4f}" for name in FIGURES if name in done.measured)
-            console.print(f"{self._title:<9} {told}", highlight=False)
+            say(f"{self._title:<9} {told}")
 
     def close(self) -> None:
         """Ends the bar, if there is one."""

@@ -6,16 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tryon import storage
+from tryon.console import console, say
 
 if TYPE_CHECKING:
     from tryon.models.bundle import BundleManifest, NetworkEntry
     from tryon.models.catalogue import Row
 
-console = Console()
 PROVENANCE = ("recipe", "steps", "batch_size", "learning_rate", "seed")  # of the training config
 
 
@@ -53,8 +52,8 @@ def bundle_shown(uri: str, *, as_json: bool) -> None:
     if as_json:
         _print_json({"uri": found, "sizes_bytes": sizes, **manifest.model_dump(mode="json")})
         return
-    _say(f"bundle    {found}, written by tryon {manifest.tryon_version}, photos at {_size(manifest.working_size)}")
-    _say(_licences(manifest))
+    say(f"bundle    {found}, written by tryon {manifest.tryon_version}, photos at {_size(manifest.working_size)}")
+    say(_licences(manifest))
     table = Table()
     for name in ("role", "network", "size", "parameters", "file", "figures"):
         table.add_column(name, overflow="fold")
@@ -66,7 +65,7 @@ def bundle_shown(uri: str, *, as_json: bool) -> None:
         )  # fmt: skip
     console.print(table)
     for role, entry in manifest.networks.items():
-        _say(f"{role:<15} {_provenance(entry)}")
+        say(f"{role:<15} {_provenance(entry)}")
 
 
 def push_shown(bundle: str, model: str, *, as_json: bool) -> None:
@@ -80,8 +79,8 @@ def push_shown(bundle: str, model: str, *, as_json: bool) -> None:
         _print_json({"version": version.number, "new": pushed.new, "uri": version.uri, **licences})
         return
     told = "is version" if pushed.new else "was pushed before: it is version"
-    _say(f"push      {bundle} {told} {version.number} of {version.model} -> {version.uri}")
-    _say(_licences(pushed.manifest))
+    say(f"push      {bundle} {told} {version.number} of {version.model} -> {version.uri}")
+    say(_licences(pushed.manifest))
 
 
 def pull_shown(uri: str, out: str) -> None:
@@ -89,8 +88,8 @@ def pull_shown(uri: str, out: str) -> None:
     from tryon.models.catalogue import pull
 
     manifest = pull(uri, out)
-    _say(f"pull      {uri}: {', '.join(manifest.networks)}; every file checked -> {out}")
-    _say(_licences(manifest))
+    say(f"pull      {uri}: {', '.join(manifest.networks)}; every file checked -> {out}")
+    say(_licences(manifest))
 
 
 def promote_shown(model: str, wanted: str, alias: str, expect: str | None, *, as_json: bool) -> None:
@@ -104,10 +103,10 @@ def promote_shown(model: str, wanted: str, alias: str, expect: str | None, *, as
         _print_json({"alias": alias, "version": number, "before": before, "uri": done.version.uri, **licences})
         return
     if before == number:
-        _say(f"promote   {alias} of {done.version.model} is version {number} already")
+        say(f"promote   {alias} of {done.version.model} is version {number} already")
     else:
-        _say(f"promote   {alias} of {done.version.model} is version {number} now, was {before or 'nothing'}")
-    _say(_licences(done.manifest))
+        say(f"promote   {alias} of {done.version.model} is version {number} now, was {before or 'nothing'}")
+    say(_licences(done.manifest))
 
 
 def verify_shown(uri: str, *, as_json: bool) -> bool:
@@ -119,9 +118,9 @@ def verify_shown(uri: str, *, as_json: bool) -> bool:
         _print_json({"uri": checked.uri, "files": checked.num_files, "problems": list(checked.problems)})
     else:
         for problem in checked.problems:
-            _say(f"wrong     {problem}")
+            say(f"wrong     {problem}")
         told = "every sha256 right, every network loads" if not checked.problems else "see above"
-        _say(f"verify    {checked.uri}: {checked.num_files} files, {len(checked.problems)} wrong: {told}")
+        say(f"verify    {checked.uri}: {checked.num_files} files, {len(checked.problems)} wrong: {told}")
     return not checked.problems
 
 
@@ -166,10 +165,6 @@ def _figures(metrics: Mapping[str, float]) -> str:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tryon import storage
-from tryon.show import console
+from tryon.console import console, say
 from tryon.training.compare import compare, write_page
 from tryon.training.info import Metrics
 from tryon.training.runs import Run, find_run, find_runs
@@ -42,11 +42,11 @@ def list_shown(uris: Sequence[str], *, as_json: bool = False) -> None:
     _print(table)
     for run in found.runs:
         if run.info.reason:
-            _say(f"{run.info.name} failed: {run.info.reason}")
+            say(f"{run.info.name} failed: {run.info.reason}")
     for folder in dict.fromkeys(run.uri.rpartition("/")[0] for run in found.runs):
-        _say(f"in {folder}")
+        say(f"in {folder}")
     for folder, why in found.passed_by.items():
-        _say(f"{folder} {why}")
+        say(f"{folder} {why}")
 
 
 def run_shown(uri: str, num_lines: int = 5, *, as_json: bool = False) -> None:
@@ -63,7 +63,7 @@ def run_shown(uri: str, num_lines: int = 5, *, as_json: bool = False) -> None:
         _add(figures, name, _number(run.last(name)), *((_number(best[1]), str(best[0])) if best else ("-", "-")))
     _print(figures)
     for line in run.lines[-num_lines:] if num_lines else []:
-        _say(_line(line, run.names()))
+        say(_line(line, run.names()))
 
 
 def compare_shown(uris: Sequence[str], out: str) -> None:
@@ -77,10 +77,10 @@ def compare_shown(uris: Sequence[str], out: str) -> None:
             cells = [f"{_number(f.last)} ({_number(f.best)})" if f else "-" for f in row]
             _add(table, name, *cells)
     _print(table)
-    _say(f"differ in: {', '.join(compared.differing) or 'nothing'}")
+    say(f"differ in: {', '.join(compared.differing) or 'nothing'}")
     for folder, why in found.passed_by.items():
-        _say(f"{folder} {why}")
-    _say(f"compare   {len(compared.runs)} runs -> {out}")
+        say(f"{folder} {why}")
+    say(f"compare   {len(compared.runs)} runs -> {out}")
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -182,10 +182,6 @@ def _add(table: Table, *cells: str, style: str | None = None) -> None:
 def _print(table: Table) -> None:
     wide = console if console.is_terminal else Console(width=max(console.width, PIPED_WIDTH))
     wide.print(table)
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

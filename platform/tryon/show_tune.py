@@ -11,8 +11,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from tryon.console import console, say
 from tryon.options import read_options
-from tryon.show import Bar, console
+from tryon.show import Bar
 from tryon.training.tune.check import SearchSpec, check_search, explain_conflict
 from tryon.training.tune.record import REPORT, SearchInfo, State, Trial, ranked, taken_up
 from tryon.training.tune.space import pairs, read_space, shown
@@ -80,7 +81,7 @@ class _Shown:
 
     def say(self, text: str) -> None:
         """One line."""
-        console.print(f"{self._title:<9} {text}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{self._title:<9} {text}")
 
     def begins(self) -> None:
         """What is searched, how, and where it goes."""

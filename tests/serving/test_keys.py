@@ -15,7 +15,6 @@ from tryon.serving.keys import SCOPES, AccessError, KeyRing, create_key, read_ke
 from tryon.serving.limits import Rule
 
 
-
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
     return str(tmp_path / "sub" / "keys.json")

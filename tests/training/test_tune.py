@@ -42,8 +42,8 @@ ASHA: dict[str, Any] = {
     "reduction_factor": 2, "search": "optuna",
 }  # fmt: skip
 PBT: dict[str, Any] = {
-    "set": {**SET, "warmup_steps": 0, "keep_best": 9}, "space": {**SPACE, "weight_decay": {"choice": [0.0, 0.1]}}, "num_trials": 3,
-    "scheduler": "pbt",
+    "set": {**SET, "warmup_steps": 0, "keep_best": 9},
+    "space": {**SPACE, "weight_decay": {"choice": [0.0, 0.1]}}, "num_trials": 3, "scheduler": "pbt",
     "perturb_steps": 4, "quantile": 0.34, "max_concurrent": 1,
 }  # fmt: skip
 
