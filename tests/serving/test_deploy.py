@@ -44,6 +44,7 @@ def config_on(port: int, tmp_path: Path) -> Path:
     """A copy of the local config on another port."""
     config = yaml.safe_load((ROOT / "serve_configs/local.yaml").read_text())
     config["http_options"]["port"] = port
+    config["applications"][0]["args"]["jobs"] = {name: f"{tmp_path}/{name}" for name in ("store", "results", "uploads")}
     file = tmp_path / "local.yaml"
     file.write_text(yaml.safe_dump(config))
     return file

@@ -20,21 +20,26 @@ import requests
 from PIL import Image
 
 from tests.bad_inputs import CONVERTED, REFUSED, Converted, Refused, pixels, saved
+from tests.test_interrupt import wait_for
 from tryon import __version__
 
 pytestmark = pytest.mark.ray
 
-TRYON, HEALTH = "/api/v1/tryon", "/api/v1/health"
+TRYON, HEALTH, BATCH = "/api/v1/tryon", "/api/v1/health", "/api/v1/batch"
 TIMEOUT_S = 60
 PNG_WITH_MASK = {"output_format": "png", "return_mask": True}
 
 
 @pytest.fixture(scope="module")
-def url(small_bundle: str, ray_local: None) -> Iterator[str]:
+def url(small_bundle: str, ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from tryon.serving.config import ServeConfig
+    from tryon.serving.jobs.config import JobsConfig
     from tryon.serving.run import free_port, running_service
 
-    with running_service(ServeConfig(bundle=small_bundle), "127.0.0.1", free_port()) as base:
+    folder = tmp_path_factory.mktemp("jobs")
+    places = {name: str(folder / name) for name in ("store", "results", "uploads")}
+    config = ServeConfig(bundle=small_bundle, jobs=JobsConfig.model_validate(places))
+    with running_service(config, "127.0.0.1", free_port()) as base:
         yield base
 
 
@@ -122,6 +127,33 @@ def test_jpeg_quality_counts(url: str, photos: tuple[bytes, bytes]) -> None:
 def test_the_same_request_gives_the_same_pixels(url: str, photos: tuple[bytes, bytes]) -> None:
     first, second = (post(url, *photos, PNG_WITH_MASK).json()["result_image"] for _ in range(2))
     assert first == second
+
+
+def test_a_batch_job_gives_what_single_requests_give(url: str, photos: tuple[bytes, bytes]) -> None:
+    ids = []
+    for photo in photos:
+        reply = requests.post(url + "/api/v1/uploads", files={"image": ("a.png", photo)}, timeout=TIMEOUT_S)
+        assert reply.status_code == 201, reply.text
+        ids.append(reply.json()["upload_id"])
+    person, garment = ids
+    pairs = [{"person_id": person, "garment_id": garment}, {"person_id": garment, "garment_id": garment, "id": "odd"}]
+    body = {"pairs": pairs, "options": {"output_format": "png"}}
+    job = requests.post(url + BATCH, json=body, timeout=TIMEOUT_S)
+    assert job.status_code == 202, job.text
+    place = url + job.headers["location"]
+    wait_for(lambda: bool(requests.get(place, timeout=TIMEOUT_S).json()["ended_at"]), TIMEOUT_S, "the job's end")
+    told = requests.get(place, timeout=TIMEOUT_S).json()
+    assert (told["status"], told["completed"], told["failed"]) == ("done", 1, 1)
+    assert told["items"][1]["error"]["code"] == "no-person"
+    (result,) = requests.get(f"{place}/results", timeout=TIMEOUT_S).json()["results"]
+    image = requests.get(url + result["url"], timeout=TIMEOUT_S).content
+    assert image == base64.b64decode(post(url, *photos, PNG_WITH_MASK).json()["result_image"])
+    assert requests.delete(f"{place}?results=true", timeout=TIMEOUT_S).status_code == 200
+
+
+def test_a_batch_photo_that_is_none_is_refused(url: str) -> None:
+    reply = requests.post(url + "/api/v1/uploads", files={"image": ("a.png", b"GIF89a")}, timeout=TIMEOUT_S)
+    refused(reply, 415, reply.json()["code"])
 
 
 @pytest.mark.parametrize("size", [(331, 477), (640, 480), (97, 301), (1201, 1601)], ids=str)

@@ -20,7 +20,7 @@ from tests.training.test_interrupted import last_step, weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-NUM_KILLS = int(os.environ.get("TRYON_KILLS", "6"))
+NUM_KILLS = int(os.environ.get("TRYON_KILLS", "3"))
 SEED = int(os.environ.get("TRYON_KILLS_SEED", "0"))
 STEPS_A_KILL = 12  # enough that the run is not at its end before the last one
 PATIENCE_S = 300
@@ -53,7 +53,7 @@ def workers(driver: int) -> list[Process]:
 
 def kinds(num_workers: int, num: int) -> Iterator[str]:
     """What is killed, in turn: the driver every third time."""
-    names = ("worker", "worker", "driver") if num_workers == 1 else ("worker", "driver", "workers")
+    names = ("worker", "driver", "worker") if num_workers == 1 else ("worker", "driver", "workers")
     yield from (names[i % 3] for i in range(num))
 
 

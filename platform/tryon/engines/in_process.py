@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from tryon.config import StageSpec
@@ -41,19 +41,20 @@ class Pipeline:
         check_needs(self.stages, self.given)
         self.adds = tuple(dict.fromkeys(name for stage in self.stages for name in stage.adds))
 
-    def __call__(self, batch: Batch, on_stage: OnStage | None = None) -> Batch:
+    def __call__(self, batch: Batch, on_stage: OnStage | None = None, keeps: Container[str] = ()) -> Batch:
         """Runs all stages over a batch; rows in error stay in it with their reason.
 
         Args:
             batch: at least the `given` columns.
             on_stage: told each stage's name and its time in seconds.
+            keeps: names of stages that add only what a row lacks, beside all where `fill_missing` is set.
         """
         missing = [name for name in self.given if name not in batch]
         if missing:
             raise PipelineError(f"the batch lacks the promised field {missing[0]!r}", code="field-missing")
         for stage in self.stages:
             start = time.perf_counter()
-            batch = stage(batch, fill_missing=self._fill_missing)
+            batch = stage(batch, fill_missing=self._fill_missing or stage.name in keeps)
             if on_stage is not None:
                 on_stage(stage.name, time.perf_counter() - start)
         return batch

@@ -17,10 +17,11 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from tryon import __version__, storage
-from tryon.codec import encode_jpeg, encode_png
+from tryon.codec import UInt8, encode_jpeg, encode_png
 from tryon.config import ImageLimits, StageSpec, parse_config
 from tryon.engines.in_process import build_pipeline
 from tryon.errors import ConfigError, ImageError, SampleError
+from tryon.images import decode_photo
 from tryon.sample import Batch
 from tryon.serving.api import (
     ErrorResponse,
@@ -30,10 +31,15 @@ from tryon.serving.api import (
     TryOnOptions,
     TryOnResponse,
 )
+from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.config import ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError, install
+from tryon.serving.fetch import Fetcher
 from tryon.serving.graph import plan_groups
-from tryon.serving.guard import SCHEMES, protect
+from tryon.serving.guard import SCHEMES, owner_of, protect
+from tryon.serving.jobs.host import JobHost
+from tryon.serving.jobs.routes import make_router
+from tryon.serving.jobs.service import JobService
 
 GIVEN = ("id", "category", "person_file", "garment_file")
 WANTED = ("result", "result_mask", "person_notices", "garment_notices")
@@ -45,8 +51,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 class StageGroup:
     """A deployment that runs some stages of the pipeline over a batch."""
 
-    def __init__(self, specs: list[StageSpec], given: tuple[str, ...], keep: tuple[str, ...]) -> None:
-        self._pipeline = build_pipeline(specs, given)
+    def __init__(
+        self, specs: list[StageSpec], given: tuple[str, ...], keep: tuple[str, ...], cache_mb: int = 0
+    ) -> None:
+        pipeline = build_pipeline(specs, given)
+        self._pipeline = CachingPipeline(pipeline, PhotoCache(cache_mb * 1_000_000))
         self._keep = keep
         self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
 
@@ -62,11 +71,36 @@ class StageGroup:
 
 
 class Ingress:
-    """One batch of one through the groups; the HTTP routes of `make_api` call it."""
+    """One batch of one through the groups; the HTTP routes of `make_api` call it.
+
+    Where batch jobs are served, each ingress works items off too, through the same groups.
+    """
 
     def __init__(self, config: ServeConfig, groups: list[DeploymentHandle]) -> None:
         self._config = config
         self._groups = groups
+        self._jobs: JobHost | None = None
+        if config.jobs is not None:
+            self._jobs = JobHost(config.jobs, self.tryon_files, Fetcher(config.fetch).fetch)
+
+    async def check_health(self) -> None:
+        """Asked by Ray Serve every few seconds, the first time when the replica starts: keeps batch work going."""
+        if self._jobs is not None:
+            self._jobs.keep_working()
+
+    async def __del__(self) -> None:
+        """Awaited by Ray Serve before it ends the replica."""
+        if self._jobs is not None:
+            await self._jobs.close()
+
+    def jobs(self) -> JobService:
+        """The stores of batch jobs; only where they are served.
+
+        Raises:
+            StorageError: they cannot be reached.
+        """
+        assert self._jobs is not None
+        return self._jobs.service()
 
     async def tryon(self, person: UploadFile, garment: UploadFile, options: str) -> TryOnResponse:
         """Runs the whole pipeline on one pair.
@@ -77,14 +111,30 @@ class Ingress:
         start = time.perf_counter()
         chosen = parse_options(options)
         limits = self._config.limits
-        batch: Batch = {
-            "id": ["request"],
-            "category": [chosen.category],
-            "person_file": [await read_upload(person, "person_image", limits)],
-            "garment_file": [await read_upload(garment, "garment_image", limits)],
-        }
-        row = await self._through(batch)
+        files = [
+            await read_upload(person, "person_image", limits),
+            await read_upload(garment, "garment_image", limits),
+        ]
+        row = await self._through(a_batch(*files, chosen))
         return await asyncio.to_thread(reply, row, chosen, start)
+
+    async def tryon_files(self, person: bytes, garment: bytes, options: TryOnOptions, name: str) -> bytes:
+        """Runs the whole pipeline on one pair.
+
+        Args:
+            person: the photo's file.
+            garment: the photo's file.
+            options: `return_mask` is ignored.
+            name: of the pair, for logs.
+
+        Returns:
+            The result's file.
+
+        Raises:
+            TryonError: see `tryon`.
+        """
+        row = await self._through(a_batch(person, garment, options, name))
+        return await asyncio.to_thread(encode_result, row["result"], options)
 
     async def health(self) -> HealthResponse:
         """Healthy when every group of stages answers within 5 s."""
@@ -148,6 +198,12 @@ def make_api(config: ServeConfig) -> FastAPI:
     async def health() -> HealthResponse:
         return await ingress().health()
 
+    if config.jobs is not None:
+
+        def check_image(data: bytes, name: str) -> object:
+            return decode_photo(data, name, config.limits)
+
+        api.include_router(make_router(lambda: ingress().jobs(), check_image, owner_of))
     return api
 
 
@@ -156,6 +212,11 @@ def ingress() -> Ingress:
     servable = serve.get_replica_context().servable_object
     assert isinstance(servable, Ingress)
     return servable
+
+
+def a_batch(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
+    """A batch of one pair, as the first group takes it."""
+    return {"id": [name], "category": [options.category], "person_file": [person], "garment_file": [garment]}
 
 
 def parse_options(text: str) -> TryOnOptions:
@@ -198,8 +259,7 @@ def fault_field(row: dict[str, Any]) -> str | None:
 def reply(row: dict[str, Any], options: TryOnOptions, start: float) -> TryOnResponse:
     """The answer for a finished row of a request that came at `start` (`time.perf_counter`)."""
     result = row["result"]
-    png = options.output_format == "png"
-    data = encode_png(result) if png else encode_jpeg(result, options.quality)
+    data = encode_result(result, options)
     mask = encode_png(row["result_mask"] * 255) if options.return_mask else None
     size = Resolution(width=result.shape[1], height=result.shape[0])
     notices = [line for name in ("person_notices", "garment_notices") for line in row[name].splitlines()]
@@ -209,6 +269,11 @@ def reply(row: dict[str, Any], options: TryOnOptions, start: float) -> TryOnResp
         processing_time=round(time.perf_counter() - start, 4),
         metadata=TryOnMetadata(input_resolution=size, output_resolution=size, notices=notices),
     )
+
+
+def encode_result(image: UInt8, options: TryOnOptions) -> bytes:
+    """The file of a result (h, w, 3)."""
+    return encode_png(image) if options.output_format == "png" else encode_jpeg(image, options.quality)
 
 
 def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
@@ -227,6 +292,8 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
     if config.keys is not None:  # a replica may run in another folder
         config = config.model_copy(update={"keys": storage.absolute(config.keys)})
+    if config.jobs is not None:
+        config = config.model_copy(update={"jobs": config.jobs.absolute()})
     for plan in plan_groups(config, GIVEN, WANTED):
         deployment = serve.deployment(
             StageGroup,
@@ -236,7 +303,7 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
             max_queued_requests=config.max_queued_requests,
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
         )
-        handles.append(deployment.bind(plan.specs, plan.given, plan.keep))
+        handles.append(deployment.bind(plan.specs, plan.given, plan.keep, config.cache_mb))
 
     def routes() -> FastAPI:
         return make_api(config)

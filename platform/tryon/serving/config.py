@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tryon.config import Config, ImageLimits
+from tryon.serving.jobs.config import JobsConfig
 
 
 class GroupConfig(Config):
@@ -70,7 +71,9 @@ class ServeConfig(Config):
     num_cpus: float = Field(0.25, ge=0, description="CPUs the ingress reserves (scheduling only)")
     max_queued_requests: int = Field(64, ge=1, description="requests that may wait; more are answered 503")
     request_timeout_s: float = Field(120.0, gt=0, description="a try-on that takes longer is answered 504")
+    cache_mb: int = Field(256, ge=0, le=1_000_000, description="annotated photos that a replica keeps, MB; 0: none")
     keys: str | None = Field(None, description="URI of the file of API keys (`tryon keys create`); None: no keys")
     open_to_all: bool = Field(False, description="serve without keys on addresses other than loopback")
     redis: str | None = Field(None, description="URL of the Redis that counts limits; None: each process by itself")
     fetch: FetchConfig = Field(default_factory=FetchConfig, description="photos given by URL")
+    jobs: JobsConfig | None = Field(None, description="batch jobs (`POST /api/v1/batch`); None: not served")

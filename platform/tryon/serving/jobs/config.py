@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from pydantic import Field
 
+from tryon import storage
 from tryon.config import Config
 
 DAY_S = 86_400.0
+HOME = "~/.local/share/tryon/jobs"
 HostName = Annotated[str, Field(min_length=1, max_length=253)]
 
 
@@ -40,9 +43,9 @@ class WebhookConfig(Config):
 class JobsConfig(Config):
     """Batch jobs: where they are kept, and their bounds."""
 
-    store: str = Field("tryon-jobs/jobs.db", description="path, sqlite:///path, or postgresql://user@host/name")
-    results: str = Field("tryon-jobs/results", description="folder of the results, any URI")
-    uploads: str = Field("tryon-jobs/uploads", description="folder of uploaded images, any URI")
+    store: str = Field(f"{HOME}/jobs.db", description="path, sqlite:///path, or postgresql://user@host/name")
+    results: str = Field(f"{HOME}/results", description="folder of the results, any URI")
+    uploads: str = Field(f"{HOME}/uploads", description="folder of uploaded images, any URI")
     max_pairs: int = Field(10_000, ge=1, le=100_000, description="pairs of one job")
     max_open_items: int = Field(100_000, ge=1, description="items of one API key that may wait or be at work")
     max_attempts: int = Field(5, ge=1, le=100, description="times an item is begun before it has failed")
@@ -51,3 +54,9 @@ class JobsConfig(Config):
     sweep_s: float = Field(60.0, gt=0, description="between two removals of what has expired")
     worker: WorkerConfig = Field(default_factory=WorkerConfig, description="of each process that works items off")
     webhooks: WebhookConfig = Field(default_factory=WebhookConfig, description="of each process that sends them")
+
+    def absolute(self) -> JobsConfig:
+        """The same places, named so that a process in another folder finds them."""
+        names = [name for name in ("store", "results", "uploads") if "://" not in getattr(self, name)]
+        told = {name: storage.absolute(os.path.expanduser(getattr(self, name))) for name in names}
+        return self.model_copy(update=told)

@@ -64,8 +64,7 @@ def open_jobs(config: JobsConfig) -> JobService:
         ConfigError: its URL names no store.
         StorageError: it cannot be reached.
     """
-    absolute = {name: storage.absolute(getattr(config, name)) for name in ("results", "uploads")}
-    config = config.model_copy(update=absolute)
+    config = config.absolute()
     store = JobStore(
         open_database(config.store), max_attempts=config.max_attempts, max_open_items=config.max_open_items
     )

@@ -1,0 +1,173 @@
+"""Annotation of a photo that was seen before is not done again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tryon.config import StageSpec
+from tryon.engines.in_process import Pipeline, build_pipeline
+from tryon.sample import Batch, num_rows
+from tryon.serving.app import GIVEN
+from tryon.serving.cache import CachingPipeline, PhotoCache, photos_of
+from tryon.serving.config import DEFAULT_GROUPS
+from tryon.stages.base import Stage
+from tryon.stages.registry import stage_class
+
+SIZE = (256, 192)
+PERSON = ("decode_person", "fit_person", "pose", "parse")
+GARMENT = ("decode_garment", "fit_garment", "garment_mask")
+
+
+def specs() -> list[StageSpec]:
+    options: dict[str, dict[str, Any]] = {"fit_person": {"size": SIZE}, "fit_garment": {"size": SIZE}}
+    return [StageSpec(name=name, options=options.get(name, {})) for name in DEFAULT_GROUPS[0].stages]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return build_pipeline(specs(), GIVEN)
+
+
+@pytest.fixture
+def rows_run(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many rows each stage has run on."""
+    counted: Counter[str] = Counter()
+    for spec in specs():
+        cls = stage_class(spec.name)
+
+        def run(self: Stage, batch: Any, num: int, run: Any = cls.run) -> Any:
+            counted[self.name] += num
+            return run(self, batch, num)
+
+        monkeypatch.setattr(cls, "run", run)
+    return counted
+
+
+@pytest.fixture(scope="module")
+def photos(photo_files: tuple[Path, Path]) -> tuple[bytes, bytes]:
+    return photo_files[0].read_bytes(), photo_files[1].read_bytes()
+
+
+def batch(*pairs: tuple[bytes, bytes], category: str = "upper") -> Batch:
+    return {
+        "id": [str(i) for i in range(len(pairs))],
+        "category": [category] * len(pairs),
+        "person_file": [person for person, _ in pairs],
+        "garment_file": [garment for _, garment in pairs],
+    }
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        for i in range(num_rows(a)):
+            assert np.array_equal(a[name][i], b[name][i]), name
+
+
+def test_which_stages_look_at_one_photo_alone(pipeline: Pipeline) -> None:
+    found = photos_of(pipeline.stages, pipeline.given)
+    assert found == dict.fromkeys(PERSON, "person_file") | dict.fromkeys(GARMENT, "garment_file")
+
+
+def test_the_second_garment_on_a_person(
+    pipeline: Pipeline, photos: tuple[bytes, bytes], rows_run: Counter[str]
+) -> None:
+    person, garment = photos
+    other = garment + b"\0"  # another file of the same picture
+    lookups: list[tuple[str, bool]] = []
+    cached = CachingPipeline(pipeline, PhotoCache(100_000_000), lambda photo, hit: lookups.append((photo, hit)))
+    first = cached(batch((person, garment)))
+    second = cached(batch((person, other)))
+    assert rows_run == Counter(dict.fromkeys(PERSON, 1) | dict.fromkeys(GARMENT, 2) | {"agnostic": 2})
+    assert lookups == [
+        ("person_file", False), ("garment_file", False), ("person_file", True), ("garment_file", False)
+    ]  # fmt: skip
+    assert_same(first, pipeline(batch((person, garment))))
+    assert_same(second, pipeline(batch((person, other))))
+
+
+def test_another_category_is_not_taken_from_the_cache(pipeline: Pipeline, photos: tuple[bytes, bytes]) -> None:
+    cached = CachingPipeline(pipeline, PhotoCache(100_000_000))
+    upper, lower = (cached(batch(photos, category=category)) for category in ("upper", "lower"))
+    assert not np.array_equal(upper["agnostic_mask"][0], lower["agnostic_mask"][0])
+    assert_same(lower, pipeline(batch(photos, category="lower")))
+
+
+def test_a_batch_of_known_and_new_rows(pipeline: Pipeline, photos: tuple[bytes, bytes], rows_run: Counter[str]) -> None:
+    person, garment = photos
+    cached = CachingPipeline(pipeline, PhotoCache(100_000_000))
+    cached(batch((person, garment)))
+    rows_run.clear()
+    pairs = ((person + b"\0", garment), (person, garment + b"\0"), (person, garment))
+    out = cached(batch(*pairs))
+    assert rows_run == Counter(dict.fromkeys((*PERSON, *GARMENT), 1) | {"agnostic": 3})
+    assert_same(out, pipeline(batch(*pairs)))
+
+
+def test_a_photo_that_cannot_be_used_is_not_kept(pipeline: Pipeline, photos: tuple[bytes, bytes]) -> None:
+    person, garment = photos
+    cache = PhotoCache(100_000_000)
+    cached = CachingPipeline(pipeline, cache)
+    for _ in range(2):
+        out = cached(batch((garment, garment), (b"no photo", garment)))
+        assert out["error_code"] == ["no-person", "not-an-image"]
+    assert cache.num_bytes == 0
+    assert cached(batch((person, garment)))["error_code"] == [None]
+    assert cache.num_bytes > 0
+
+
+def test_what_was_not_used_for_longest_gives_way() -> None:
+    cache = PhotoCache(2500)
+    value = {"person": np.zeros((4, 4, 3), np.uint8)}
+    for key in "ab":
+        cache.put(key, value)
+    assert cache.get("a") is not None
+    cache.put("c", value)
+    assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
+    assert cache.num_bytes == 2 * 1048
+    cache.put("d", {"person": np.zeros(5000, np.uint8)})
+    assert cache.get("d") is None
+    assert cache.num_bytes == 2 * 1048
+    cache.put("a", {"notices": "x" * 10})
+    assert cache.num_bytes == 1048 + 1010
+
+
+def test_a_kept_array_cannot_be_changed() -> None:
+    cache = PhotoCache(1_000_000)
+    whole = np.zeros((100, 100), np.uint8)
+    cache.put("a", {"parse": whole[:10]})
+    whole[:] = 1
+    found = cache.get("a")
+    assert found is not None
+    assert not found["parse"].any()
+    with pytest.raises(ValueError, match="read-only"):
+        found["parse"][0] = 1
+
+
+def test_threads_share_it() -> None:
+    cache = PhotoCache(20_000)
+
+    def work(i: int) -> None:
+        for n in range(500):
+            key = str((i * 7 + n) % 40)
+            if cache.get(key) is None:
+                cache.put(key, {"person": np.full(100, int(key), np.uint8)})
+            found = cache.get(key)
+            assert found is None or found["person"][0] == int(key)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert 0 < cache.num_bytes <= 20_000
+
+
+def test_no_room_keeps_nothing(pipeline: Pipeline, photos: tuple[bytes, bytes], rows_run: Counter[str]) -> None:
+    cached = CachingPipeline(pipeline, PhotoCache(0))
+    for _ in range(2):
+        cached(batch(photos))
+    assert rows_run["pose"] == 2
