@@ -176,6 +176,11 @@ class Placement:
         x, y, width, height = (int(v) for v in vector)
         return cls(x, y, width, height)
 
+    def crop(self, canvas: npt.NDArray[Any], photo: tuple[int, ...], *, nearest: bool = False) -> npt.NDArray[Any]:
+        """The placed part of a canvas of the working size, at the photo's own size (H, W)."""
+        part = canvas[self.y : self.y + self.height, self.x : self.x + self.width]
+        return resize(part, photo[0], photo[1], nearest=nearest)
+
 
 def letterbox(image: UInt8, height: int, width: int) -> tuple[UInt8, Placement]:
     """Scales an image to fit (height, width), aspect kept, centred; borders repeat the edge's mean colour.

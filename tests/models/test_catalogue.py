@@ -24,7 +24,6 @@ from tryon.models.catalogue import list_models, locate, promote, pull, push, ver
 from tryon.models.nafnet import NafNet, NafNetConfig
 from tryon.models.registry import build_network
 from tryon.models.versions import Alias, Version, find_version, move_alias, pinned, read_aliases, versions
-from tryon.serving.app import GIVEN, WANTED
 from tryon.serving.config import DEFAULT_GROUPS, ServeConfig
 from tryon.serving.graph import plan_groups
 from tryon.training.run import check_run
@@ -284,7 +283,7 @@ def test_the_service_and_training_stay_with_it_too(tmp_path: Path, small_data: s
         push(str(tmp_path / f"whole{width}"), model)
     promote(model, "1", "production")
     first = find_version(model, "1").uri
-    plans = plan_groups(ServeConfig(bundle=f"{model}@production", groups=DEFAULT_GROUPS), GIVEN, WANTED)
+    plans = plan_groups(ServeConfig(bundle=f"{model}@production", groups=DEFAULT_GROUPS))
     assert {s.options["bundle"] for plan in plans for s in plan.specs if "bundle" in s.options} == {first}
     options = {"size": (128, 96), "steps": 1, "network": {"width": 16}}
     spec = check_run("tom", small_data, str(tmp_path / "out"), options, start=f"{model}@production")

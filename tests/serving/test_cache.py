@@ -13,9 +13,9 @@ import pytest
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.sample import Batch, num_rows
-from tryon.serving.app import GIVEN
 from tryon.serving.cache import CachingPipeline, PhotoCache, photos_of
 from tryon.serving.config import DEFAULT_GROUPS
+from tryon.serving.graph import TRYON
 from tryon.stages.base import Stage
 from tryon.stages.registry import stage_class
 
@@ -31,7 +31,7 @@ def specs() -> list[StageSpec]:
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return build_pipeline(specs(), GIVEN)
+    return build_pipeline(specs(), TRYON.given)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tryon.errors import ConfigError
-from tryon.serving.app import GIVEN, WANTED, build
+from tryon.serving.app import build
 from tryon.serving.graph import plan_groups
 from tryon.serving.run import read_serve_file
 from tryon.stages.registry import stage_class
@@ -38,7 +38,7 @@ def test_we_take_it_and_its_stages_fit(path: Path, small_bundle: str) -> None:
     for group in file.config.groups:
         for name in group.stages:
             assert stage_class(name).name == name
-    plan_groups(file.config.model_copy(update={"bundle": small_bundle}), GIVEN, WANTED)
+    plan_groups(file.config.model_copy(update={"bundle": small_bundle}))
 
 
 def test_http_options_have_defaults(tmp_path: Path) -> None:

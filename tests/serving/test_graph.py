@@ -9,9 +9,8 @@ import pytest
 from tryon.data.annotate import ANNOTATION_STAGES
 from tryon.errors import BundleError, PipelineError
 from tryon.sample import ERROR_FIELDS
-from tryon.serving.app import GIVEN, WANTED
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
-from tryon.serving.graph import GroupPlan, plan_groups
+from tryon.serving.graph import EXTRACTION, TRYON, GroupPlan, plan_groups
 
 ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste")
 
@@ -21,7 +20,7 @@ def group(name: str, *stages: str) -> GroupConfig:
 
 
 def plan(bundle: str, *groups: GroupConfig) -> list[GroupPlan]:
-    return plan_groups(ServeConfig(bundle=bundle, groups=groups), GIVEN, WANTED)
+    return plan_groups(ServeConfig(bundle=bundle, groups=groups))
 
 
 def names(plans: list[GroupPlan]) -> list[str]:
@@ -40,12 +39,12 @@ def test_fused_and_split_run_the_same_stages_with_the_same_options(small_bundle:
 
 def test_the_answer_and_the_errors_leave_the_last_group(small_bundle: str) -> None:
     for plans in (plan(small_bundle, group("all", *ALL)), plan(small_bundle, *DEFAULT_GROUPS)):
-        assert set(plans[-1].keep) == {*WANTED, *ERROR_FIELDS}
-        assert set(plans[0].given) == set(GIVEN)
+        assert set(plans[-1].parts["tryon"].keep) == {*TRYON.wanted, *ERROR_FIELDS}
+        assert set(plans[0].parts["tryon"].given) == set(TRYON.given)
 
 
 def test_no_group_passes_on_what_nobody_reads(small_bundle: str) -> None:
-    annotation, warp, synthesis, _ = plan(small_bundle, *DEFAULT_GROUPS)
+    annotation, warp, synthesis, _ = (one.parts["tryon"] for one in plan(small_bundle, *DEFAULT_GROUPS))
     assert "person_photo" in annotation.keep  # paste lays the result back into it
     for useless in ("garment_photo", "person_file", "garment_file"):
         assert useless not in annotation.keep
@@ -63,7 +62,8 @@ def test_each_group_finds_what_it_reads(small_bundle: str) -> None:
 
     for plans in (plan(small_bundle, *DEFAULT_GROUPS), plan(small_bundle, *(group(name, name) for name in ALL))):
         for one in plans:
-            check_needs([stage_class(spec.name) for spec in one.specs], one.given)
+            for part in one.parts.values():
+                check_needs([stage_class(name) for name in part.stages], part.given)
 
 
 def test_the_bundle_and_its_size_reach_the_stages(small_bundle: str) -> None:
@@ -74,7 +74,7 @@ def test_the_bundle_and_its_size_reach_the_stages(small_bundle: str) -> None:
 
 def test_limits_reach_both_decoders(small_bundle: str) -> None:
     config = ServeConfig.model_validate({"bundle": small_bundle, "limits": {"max_side_px": 99}})
-    options = {spec.name: spec.options for one in plan_groups(config, GIVEN, WANTED) for spec in one.specs}
+    options = {spec.name: spec.options for one in plan_groups(config) for spec in one.specs}
     for name in ("decode_person", "decode_garment"):
         assert options[name]["limits"]["max_side_px"] == 99  # type: ignore[index]
 
@@ -113,6 +113,21 @@ def test_a_bundle_need_not_refine(small_bundle: str, tmp_path: Path) -> None:
     assert names(plans) == [name for name in ALL if name != "refine"]
     alone = plan(folder, group("most", *ALL[:-2]), group("refinement", "refine"), group("end", "paste"))
     assert [one.group.name for one in alone] == ["most", "end"]
+
+
+def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: str) -> None:
+    annotation, *others = plan(small_bundle, *DEFAULT_GROUPS)
+    assert set(annotation.parts) == {"tryon", "annotate_person", "annotate_garment"}
+    assert [set(one.parts) for one in others] == [{"tryon"}] * 3
+    annotation, *_, extraction = plan(extract_bundle, *DEFAULT_GROUPS)
+    assert extraction.group.name == "extraction"
+    assert set(extraction.parts) == {"extract"}
+    assert set(extraction.parts["extract"].keep) == {*EXTRACTION.wanted, *ERROR_FIELDS}
+    assert set(extraction.parts["extract"].given) <= set(annotation.parts["extract"].keep)
+    assert "garment_mask" not in annotation.parts["extract"].stages
+    fused = plan(extract_bundle, group("all", *ALL, "extract"))
+    assert set(fused[0].parts) == {"tryon", "annotate_person", "annotate_garment", "extract"}
+    assert "extract" not in fused[0].parts["tryon"].stages
 
 
 def test_a_bundle_without_synthesis_is_refused(small_bundle: str, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from tryon.errors import BundleError, PipelineError
 from tryon.models.bundle import Role, tryon_stages, write_network
 from tryon.models.registry import build_network
 from tryon.models.tensors import CONDITION_READS
-from tryon.serving.app import GIVEN, WANTED
 from tryon.serving.config import DEFAULT_GROUPS, ServeConfig
 from tryon.serving.graph import plan_groups
 from tryon.stages.synthesize import SynthesizeUnwarped
@@ -60,7 +59,7 @@ def test_a_bundle_runs_what_its_networks_need(base: Path, tmp_path: Path) -> Non
 
 
 def test_the_service_runs_the_same_stages(base: Path, tmp_path: Path) -> None:
-    plans = plan_groups(ServeConfig(bundle=bundle(base, tmp_path / "a"), groups=DEFAULT_GROUPS), GIVEN, WANTED)
+    plans = plan_groups(ServeConfig(bundle=bundle(base, tmp_path / "a"), groups=DEFAULT_GROUPS))
     flat = [spec for plan in plans for spec in plan.specs]
     assert [spec.name for spec in flat] == [*ANNOTATION_STAGES, "synthesize_unwarped", "paste"]
     assert flat[-2].options["bundle"] == str(tmp_path / "a")

@@ -45,6 +45,89 @@ class TryOnResponse(BaseModel):
     metadata: TryOnMetadata
 
 
+class ExtractOptions(Config):
+    """The `options` of an extraction."""
+
+    output_format: Literal["jpeg", "png"] = Field("jpeg", description="of the garment's image")
+    quality: int = Field(95, ge=85, le=100, description="JPEG quality; PNG is lossless whatever it says")
+    return_mask: bool = Field(False, description="also return the garment's mask: 255 where the image shows it")
+    category: Category | None = Field(None, description="of the garment; null: the one that is worn most plainly")
+
+
+class ExtractResponse(BaseModel):
+    """A garment, as a photo of its own."""
+
+    status: Literal["success"] = "success"
+    garment_image: str = Field(description="base64 of the JPEG or PNG file")
+    mask_image: str | None = Field(None, description="base64 of a PNG, if `return_mask`")
+    processing_time: float = Field(description="seconds inside the service")
+    resolution: Resolution
+    notices: list[str] = Field(default_factory=list, description="what was converted on decoding")
+
+
+class AnnotateOptions(Config):
+    """The `options` of an annotation."""
+
+    category: Category = Field("upper", description="of the garment that `agnostic_mask` makes room for")
+
+
+class PersonAnnotation(BaseModel):
+    """What was found in a person photo, at its own size."""
+
+    resolution: Resolution
+    parse_image: str = Field(description="base64 of a grey PNG: the class of each pixel, 0 to 17, named in `classes`")
+    mask_image: str = Field(description="base64 of a PNG: 255 where the person is")
+    agnostic_mask_image: str = Field(description="base64 of a PNG: 255 where a try-on would generate")
+    keypoints: list[tuple[float, float, float]] = Field(description="BODY_25: x px, y px, confidence; 0: not seen")
+    notices: list[str] = Field(default_factory=list, description="what was converted on decoding")
+
+
+class GarmentAnnotation(BaseModel):
+    """What was found in a garment photo, at its own size."""
+
+    resolution: Resolution
+    mask_image: str = Field(description="base64 of a PNG: 255 where the garment is")
+    notices: list[str] = Field(default_factory=list, description="what was converted on decoding")
+
+
+class AnnotateResponse(BaseModel):
+    """What the photos of a request show."""
+
+    status: Literal["success"] = "success"
+    person: PersonAnnotation | None
+    garment: GarmentAnnotation | None
+    classes: list[str] = Field(description="names of the parse's classes, by number")
+    processing_time: float = Field(description="seconds inside the service")
+
+
+class NetworkInfo(BaseModel):
+    """A network of a bundle."""
+
+    role: str
+    network: str
+    resolution: Resolution
+    num_parameters: int
+    sha256: str
+    metrics: dict[str, float]
+
+
+class ModelInfo(BaseModel):
+    """A bundle that the service has."""
+
+    name: str
+    tryon_version: str
+    working_resolution: Resolution
+    weights_licence: str
+    data_licence: str
+    networks: list[NetworkInfo]
+
+
+class ModelsResponse(BaseModel):
+    """The bundles that the service has."""
+
+    models: list[ModelInfo]
+
+
 class HealthResponse(BaseModel):
     """State of the service."""
 

@@ -3,71 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import threading
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray.exceptions
-from fastapi import FastAPI, File, Form, UploadFile
+from fastapi import FastAPI, Request, Response
 from ray import serve
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from tryon import __version__, storage
-from tryon.codec import UInt8, encode_jpeg, encode_png
-from tryon.config import ImageLimits, StageSpec, parse_config
-from tryon.engines.in_process import build_pipeline
-from tryon.errors import ConfigError, ImageError, SampleError
+from tryon.config import parse_config
+from tryon.errors import SampleError
 from tryon.images import decode_photo
+from tryon.models.bundle import default_bundle, read_manifest
 from tryon.sample import Batch
+from tryon.serving.answers import annotate_response, encode_result, extract_response, model_info, tryon_response
 from tryon.serving.api import (
+    AnnotateOptions,
+    AnnotateResponse,
     ErrorResponse,
+    ExtractOptions,
+    ExtractResponse,
     HealthResponse,
-    Resolution,
-    TryOnMetadata,
+    ModelsResponse,
     TryOnOptions,
     TryOnResponse,
 )
-from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.config import ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError, install
 from tryon.serving.fetch import Fetcher
-from tryon.serving.graph import plan_groups
+from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, Program, plan_groups
+from tryon.serving.group import StageGroup
 from tryon.serving.guard import SCHEMES, owner_of, protect
 from tryon.serving.jobs.host import JobHost
 from tryon.serving.jobs.routes import make_router
 from tryon.serving.jobs.service import JobService
+from tryon.serving.photos import Body, described
 
-GIVEN = ("id", "category", "person_file", "garment_file")
-WANTED = ("result", "result_mask", "person_notices", "garment_notices")
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
-
-
-class StageGroup:
-    """A deployment that runs some stages of the pipeline over a batch."""
-
-    def __init__(
-        self, specs: list[StageSpec], given: tuple[str, ...], keep: tuple[str, ...], cache_mb: int = 0
-    ) -> None:
-        pipeline = build_pipeline(specs, given)
-        self._pipeline = CachingPipeline(pipeline, PhotoCache(cache_mb * 1_000_000))
-        self._keep = keep
-        self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
-
-    def run(self, batch: Batch) -> Batch:
-        """Runs the stages and drops the fields that nobody needs any more."""
-        with self._lock:
-            out = self._pipeline(batch)
-        return {name: out[name] for name in self._keep if name in out}
-
-    def ready(self) -> bool:
-        """True once the constructor, which loads the networks, has returned."""
-        return True
+MEDIA = {"image/jpeg": "jpeg", "image/png": "png"}  # what `Accept` may ask for in place of JSON, and our word for it
+IMAGES = {200: {"content": {media: {} for media in MEDIA}}}
 
 
 class Ingress:
@@ -76,12 +55,23 @@ class Ingress:
     Where batch jobs are served, each ingress works items off too, through the same groups.
     """
 
-    def __init__(self, config: ServeConfig, groups: list[DeploymentHandle]) -> None:
+    def __init__(
+        self, config: ServeConfig, groups: Sequence[DeploymentHandle], programs: Mapping[str, Sequence[int]]
+    ) -> None:
+        """Takes what it sends requests to.
+
+        Args:
+            config: of the service.
+            groups: in order.
+            programs: places of the groups that have a part of a program, by its name.
+        """
         self._config = config
         self._groups = groups
+        self._programs = programs
+        self._fetcher = Fetcher(config.fetch)
         self._jobs: JobHost | None = None
         if config.jobs is not None:
-            self._jobs = JobHost(config.jobs, self.tryon_files, Fetcher(config.fetch).fetch)
+            self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve every few seconds, the first time when the replica starts: keeps batch work going."""
@@ -102,21 +92,29 @@ class Ingress:
         assert self._jobs is not None
         return self._jobs.service()
 
-    async def tryon(self, person: UploadFile, garment: UploadFile, options: str) -> TryOnResponse:
+    async def body(self, request: Request) -> Body:
+        """The request's form or JSON."""
+        return await Body.of(request, self._config.limits)
+
+    async def tryon(self, body: Body, media: str | None) -> TryOnResponse | Response:
         """Runs the whole pipeline on one pair.
+
+        Args:
+            body: with `person_image`, `garment_image` and `options`.
+            media: that the client asks for in place of JSON.
 
         Raises:
             TryonError: an option, a photo or the load does not allow it.
         """
         start = time.perf_counter()
-        chosen = parse_options(options)
-        limits = self._config.limits
-        files = [
-            await read_upload(person, "person_image", limits),
-            await read_upload(garment, "garment_image", limits),
-        ]
-        row = await self._through(a_batch(*files, chosen))
-        return await asyncio.to_thread(reply, row, chosen, start)
+        told = dict(body.options())
+        options: TryOnOptions = parse_config(TryOnOptions, with_format(told, media), "options")
+        person = await body.photo("person", self._fetcher)
+        garment = await body.photo("garment", self._fetcher)
+        row = await self._through(TRYON, pair(person, garment, options))
+        if media is not None:
+            return Response(await asyncio.to_thread(encode_result, row["result"], options), media_type=media)
+        return await asyncio.to_thread(tryon_response, row, options, start)
 
     async def tryon_files(self, person: bytes, garment: bytes, options: TryOnOptions, name: str) -> bytes:
         """Runs the whole pipeline on one pair.
@@ -133,8 +131,49 @@ class Ingress:
         Raises:
             TryonError: see `tryon`.
         """
-        row = await self._through(a_batch(person, garment, options, name))
+        row = await self._through(TRYON, pair(person, garment, options, name))
         return await asyncio.to_thread(encode_result, row["result"], options)
+
+    async def extract(self, body: Body, media: str | None) -> ExtractResponse | Response:
+        """The garment of a person photo.
+
+        Raises:
+            TryonError: an option, the photo or the load does not allow it, or the bundle does not extract.
+        """
+        start = time.perf_counter()
+        options: ExtractOptions = parse_config(ExtractOptions, with_format(dict(body.options()), media), "options")
+        person = await body.photo("person", self._fetcher)
+        row = await self._through(
+            EXTRACTION, {"id": ["request"], "category": [options.category], "person_file": [person]}
+        )
+        if media is not None:
+            return Response(await asyncio.to_thread(encode_result, row["garment"], options), media_type=media)
+        return await asyncio.to_thread(extract_response, row, options, start)
+
+    async def annotate(self, body: Body) -> AnnotateResponse:
+        """What is found in a person photo, a garment photo, or both.
+
+        Raises:
+            TryonError: an option, a photo or the load does not allow it.
+        """
+        start = time.perf_counter()
+        options: AnnotateOptions = parse_config(AnnotateOptions, body.options(), "options")
+        person = garment = None
+        if body.has("person") or not body.has("garment"):
+            file = await body.photo("person", self._fetcher)
+            given = {"id": ["request"], "category": [options.category], "person_file": [file]}
+            person = await self._through(ANNOTATE_PERSON, given)
+        if body.has("garment"):
+            file = await body.photo("garment", self._fetcher)
+            garment = await self._through(ANNOTATE_GARMENT, {"id": ["request"], "garment_file": [file]})
+        return await asyncio.to_thread(annotate_response, person, garment, start)
+
+    async def models(self) -> ModelsResponse:
+        """The bundle."""
+        uri = self._config.bundle
+        assert uri is not None
+        manifest = await asyncio.to_thread(read_manifest, uri)
+        return ModelsResponse(models=[model_info(uri.rstrip("/").rpartition("/")[2], manifest)])
 
     async def health(self) -> HealthResponse:
         """Healthy when every group of stages answers within 5 s."""
@@ -154,19 +193,23 @@ class Ingress:
             version=__version__,
         )
 
-    async def _through(self, batch: Batch) -> dict[str, Any]:
+    async def _through(self, program: Program, batch: Batch) -> dict[str, Any]:
         """Sends a batch from group to group; responses are passed on, so images do not come back here between.
 
         Raises:
-            SampleError: the sample cannot be used.
+            SampleError: the sample cannot be used, or the service does not offer the program.
         """
+        places = self._programs.get(program.name)
+        if places is None:
+            text = f"this service does not {program.name}: its bundle or its groups lack a stage for it"
+            raise SampleError(text, code="not-offered")
         value: Any = batch
-        for group in self._groups:
-            value = group.run.remote(value)
+        for place in places:
+            value = self._groups[place].run.remote(value, program.name)
         try:
             out: Batch = await asyncio.wait_for(value, timeout=self._config.request_timeout_s)
         except TimeoutError as error:
-            raise DeadlineError(f"the try-on took longer than {self._config.request_timeout_s:g} s") from error
+            raise DeadlineError(f"the request took longer than {self._config.request_timeout_s:g} s") from error
         except BackPressureError as error:
             raise BusyError("all replicas are busy; try again in a few seconds") from error
         row = {name: column[0] for name, column in out.items()}
@@ -186,13 +229,38 @@ def make_api(config: ServeConfig) -> FastAPI:
     protect(api, config)
     install(api)
 
-    @api.post("/api/v1/tryon", responses=ERRORS, summary="Try a garment on a person")
-    async def tryon(
-        person_image: Annotated[UploadFile, File(description="photo of one person: JPEG, PNG, WebP, BMP or TIFF")],
-        garment_image: Annotated[UploadFile, File(description="photo of the garment alone")],
-        options: Annotated[str, Form(description="JSON of TryOnOptions", examples=['{"output_format": "png"}'])] = "{}",
-    ) -> TryOnResponse:
-        return await ingress().tryon(person_image, garment_image, options)
+    @api.post(
+        "/api/v1/tryon",
+        response_model=TryOnResponse,
+        responses={**ERRORS, **IMAGES},
+        summary="Try a garment on a person",
+        openapi_extra=described({"person": True, "garment": True}, TryOnOptions),
+    )
+    async def tryon(request: Request) -> Any:
+        return await ingress().tryon(await ingress().body(request), asked_media(request))
+
+    @api.post(
+        "/api/v1/extract",
+        response_model=ExtractResponse,
+        responses={**ERRORS, 404: {"model": ErrorResponse}, **IMAGES},
+        summary="The garment a person wears, as a photo of its own",
+        openapi_extra=described({"person": True}, ExtractOptions),
+    )
+    async def extract(request: Request) -> Any:
+        return await ingress().extract(await ingress().body(request), asked_media(request))
+
+    @api.post(
+        "/api/v1/annotate",
+        responses=ERRORS,
+        summary="Parse, pose and masks of photos",
+        openapi_extra=described({"person": False, "garment": False}, AnnotateOptions),
+    )
+    async def annotate(request: Request) -> AnnotateResponse:
+        return await ingress().annotate(await ingress().body(request))
+
+    @api.get("/api/v1/models", responses={code: ERRORS[code] for code in (401, 403)}, summary="Bundles of the service")
+    async def models() -> ModelsResponse:
+        return await ingress().models()
 
     @api.get("/api/v1/health", summary="State of the service")
     async def health() -> HealthResponse:
@@ -214,38 +282,20 @@ def ingress() -> Ingress:
     return servable
 
 
-def a_batch(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
-    """A batch of one pair, as the first group takes it."""
+def asked_media(request: Request) -> str | None:
+    """The image type that a client asks for by `Accept` before anything else; None: JSON."""
+    first = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
+    return first if first in MEDIA else None
+
+
+def with_format(told: Mapping[str, Any], media: str | None) -> dict[str, Any]:
+    """Options with the format that `Accept` asks for; what the options say themselves wins no more."""
+    return dict(told) if media is None else {**told, "output_format": MEDIA[media]}
+
+
+def pair(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
+    """A batch of one, as the first group takes it."""
     return {"id": [name], "category": [options.category], "person_file": [person], "garment_file": [garment]}
-
-
-def parse_options(text: str) -> TryOnOptions:
-    """Options from the form field.
-
-    Raises:
-        ConfigError: no JSON object, an unknown key, a value that is not allowed.
-    """
-    try:
-        values = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:  # also numbers of 5,000 digits and brackets 100,000 deep
-        raise ConfigError(f"options is no JSON: {error}", code="options-invalid", field="options") from error
-    if not isinstance(values, dict):
-        sentence = f"options must be a JSON object, not {type(values).__name__}"
-        raise ConfigError(sentence, code="options-invalid", field="options")
-    return parse_config(TryOnOptions, values, "options")
-
-
-async def read_upload(upload: UploadFile, name: str, limits: ImageLimits) -> bytes:
-    """Bytes of an uploaded file; stops reading just past the limit.
-
-    Raises:
-        ImageError: more bytes than are taken.
-    """
-    data = await upload.read(limits.max_bytes + 1)
-    if len(data) > limits.max_bytes:
-        text = f"{name} has more than {limits.max_bytes:,} bytes"
-        raise ImageError(text, code="image-too-large", field=name)
-    return data
 
 
 def fault_field(row: dict[str, Any]) -> str | None:
@@ -253,27 +303,7 @@ def fault_field(row: dict[str, Any]) -> str | None:
     stage = row["error_stage"]
     if stage in ("decode_garment", "fit_garment", "garment_mask"):
         return "garment_image"
-    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse") else None
-
-
-def reply(row: dict[str, Any], options: TryOnOptions, start: float) -> TryOnResponse:
-    """The answer for a finished row of a request that came at `start` (`time.perf_counter`)."""
-    result = row["result"]
-    data = encode_result(result, options)
-    mask = encode_png(row["result_mask"] * 255) if options.return_mask else None
-    size = Resolution(width=result.shape[1], height=result.shape[0])
-    notices = [line for name in ("person_notices", "garment_notices") for line in row[name].splitlines()]
-    return TryOnResponse(
-        result_image=base64.b64encode(data).decode(),
-        mask_image=base64.b64encode(mask).decode() if mask is not None else None,
-        processing_time=round(time.perf_counter() - start, 4),
-        metadata=TryOnMetadata(input_resolution=size, output_resolution=size, notices=notices),
-    )
-
-
-def encode_result(image: UInt8, options: TryOnOptions) -> bytes:
-    """The file of a result (h, w, 3)."""
-    return encode_png(image) if options.output_format == "png" else encode_jpeg(image, options.quality)
+    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse", "extract") else None
 
 
 def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
@@ -288,13 +318,17 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
         BundleError: no bundle, or an incomplete one.
         PipelineError: groups whose stages do not fit together.
     """
-    handles: list[Any] = []
     config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
-    if config.keys is not None:  # a replica may run in another folder
-        config = config.model_copy(update={"keys": storage.absolute(config.keys)})
+    # Absolute: a replica may run in another folder.
+    places: dict[str, Any] = {"bundle": storage.absolute(config.bundle or default_bundle())}
+    if config.keys is not None:
+        places["keys"] = storage.absolute(config.keys)
     if config.jobs is not None:
-        config = config.model_copy(update={"jobs": config.jobs.absolute()})
-    for plan in plan_groups(config, GIVEN, WANTED):
+        places["jobs"] = config.jobs.absolute()
+    config = config.model_copy(update=places)
+    handles: list[Any] = []
+    programs: dict[str, list[int]] = {}
+    for place, plan in enumerate(plan_groups(config)):
         deployment = serve.deployment(
             StageGroup,
             name=plan.group.name,
@@ -303,7 +337,9 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
             max_queued_requests=config.max_queued_requests,
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
         )
-        handles.append(deployment.bind(plan.specs, plan.given, plan.keep, config.cache_mb))
+        handles.append(deployment.bind(plan.specs, plan.parts, config.cache_mb))
+        for name in plan.parts:
+            programs.setdefault(name, []).append(place)
 
     def routes() -> FastAPI:
         return make_api(config)
@@ -314,4 +350,4 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
         max_ongoing_requests=config.max_queued_requests,
         ray_actor_options={"num_cpus": config.num_cpus},
     )
-    return front.bind(config, handles)
+    return front.bind(config, handles, programs)

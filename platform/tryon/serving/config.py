@@ -37,6 +37,7 @@ DEFAULT_GROUPS = (
     GroupConfig(name="warp", stages=("warp",)),
     GroupConfig(name="synthesis", stages=("synthesize",)),
     GroupConfig(name="refinement", stages=("refine", "paste")),
+    GroupConfig(name="extraction", stages=("extract",)),
 )
 
 

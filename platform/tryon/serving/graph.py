@@ -1,79 +1,172 @@
-"""How the pipeline is cut into deployments: configuration in, checked plans out. No Ray here."""
+"""How the service's programs are cut into deployments: configuration in, checked plans out. No Ray here.
+
+A program is what one kind of request runs: some of the stages, in the order of the groups. All programs share the
+groups' stages, so a network is loaded once however many programs use it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tryon import storage
 from tryon.config import StageSpec
 from tryon.engines.in_process import check_needs, live_fields
 from tryon.errors import PipelineError
-from tryon.models.bundle import STAGE_ROLES, default_bundle, read_manifest, role_stages
+from tryon.models.bundle import STAGE_ROLES, BundleManifest, default_bundle, read_manifest, role_stages
 from tryon.models.versions import pinned
 from tryon.serving.config import GroupConfig, ServeConfig
 from tryon.stages.registry import stage_class
 
+EXTRACT = "extract"  # the stage
+
 
 @dataclass(frozen=True)
-class GroupPlan:
-    """One deployment: its stages with options, what it is given, and what leaves it."""
+class Program:
+    """What one kind of request runs.
 
-    group: GroupConfig
-    specs: list[StageSpec]
+    Attributes:
+        name: of it.
+        given: fields that a request brings.
+        wanted: fields that its answer needs.
+        stages: that it runs, of those the groups have; None: all but extraction.
+    """
+
+    name: str
+    given: tuple[str, ...]
+    wanted: tuple[str, ...]
+    stages: frozenset[str] | None = None
+
+    def runs(self, stage: str) -> bool:
+        """Whether a stage is part of it."""
+        return stage != EXTRACT if self.stages is None else stage in self.stages
+
+
+PERSON_STAGES = frozenset({"decode_person", "fit_person", "pose", "parse"})
+TRYON = Program(
+    "tryon",
+    ("id", "category", "person_file", "garment_file"),
+    ("result", "result_mask", "person_notices", "garment_notices"),
+)
+ANNOTATE_PERSON = Program(
+    "annotate_person",
+    ("id", "category", "person_file"),
+    ("person_photo", "person_placement", "parse", "pose", "person_mask", "agnostic_mask", "person_notices"),
+    PERSON_STAGES | {"agnostic"},
+)
+ANNOTATE_GARMENT = Program(
+    "annotate_garment",
+    ("id", "garment_file"),
+    ("garment_photo", "garment_mask", "garment_notices"),
+    frozenset({"decode_garment", "fit_garment", "garment_mask"}),
+)
+EXTRACTION = Program(
+    "extract",
+    ("id", "category", "person_file"),
+    ("garment", "garment_mask", "person_notices"),
+    PERSON_STAGES | {EXTRACT},
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a group does of a program.
+
+    Attributes:
+        stages: names, in order.
+        given: fields that reach it.
+        keep: fields that leave it.
+    """
+
+    stages: tuple[str, ...]
     given: tuple[str, ...]
     keep: tuple[str, ...]
 
 
-def plan_groups(config: ServeConfig, given: tuple[str, ...], wanted: tuple[str, ...]) -> list[GroupPlan]:
-    """Cuts the pipeline as configured.
+@dataclass(frozen=True)
+class GroupPlan:
+    """One deployment: its stages with options, and its part of each program that it has one of."""
+
+    group: GroupConfig
+    specs: list[StageSpec]
+    parts: Mapping[str, Part]
+
+
+def plan_groups(config: ServeConfig) -> list[GroupPlan]:
+    """Cuts the programs as configured.
 
     Stages of networks that the bundle does not have (a bundle need not refine) are left out; `synthesize` and
-    `refine` stand for the stages that the bundle's networks run in.
-
-    Args:
-        config: of the service.
-        given: fields a request brings.
-        wanted: fields the answer needs.
+    `refine` stand for the stages that the bundle's networks run in. Groups that lack a program's stages do not offer
+    it; all must try on.
 
     Raises:
         BundleError: no bundle, or one without warp or synthesis.
         PipelineError: a stage is unknown, twice, or does not find what it reads.
     """
     bundle = pinned(storage.absolute(config.bundle or default_bundle()))
-    options = _stage_options(config, bundle)
-    stages = role_stages(read_manifest(bundle))
-    runs = {stage: stages.get(role) for stage, role in STAGE_ROLES.items()}
-    cut: list[tuple[GroupConfig, list[StageSpec]]] = []
+    manifest = read_manifest(bundle)
+    options = _stage_options(config, bundle, manifest)
+    runs = _stages_run(manifest)
+    cut: list[tuple[GroupConfig, list[str]]] = []
     for group in config.groups:
         names = [name for name in (runs.get(name, name) for name in group.stages) if name is not None]
-        specs = [StageSpec(name=name, options=options.get(name, {})) for name in names]
-        if specs:
-            cut.append((group, specs))
-    flat = [spec.name for _, specs in cut for spec in specs]
+        if names:
+            cut.append((group, names))
+    flat = [name for _, names in cut for name in names]
     twice = next((name for name in flat if flat.count(name) > 1), None)
     if twice:
         raise PipelineError(f"stage {twice!r} is in two groups", code="stage-twice")
-    check_needs([stage_class(name) for name in flat], given)
-    plans = []
-    known = set(given)
-    for (group, specs), keep in zip(cut, live_fields([specs for _, specs in cut], wanted), strict=True):
-        known_before = tuple(sorted(known))
-        known |= {name for spec in specs for name in stage_class(spec.name).adds}
+    programs = [
+        TRYON,
+        *(p for p in (ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION) if (p.stages or set()) <= set(flat)),
+    ]
+    parts: list[dict[str, Part]] = [{} for _ in cut]
+    for program in programs:
+        for place, part in _cut_program(program, [names for _, names in cut]).items():
+            parts[place][program.name] = part
+    return [
+        GroupPlan(group, [StageSpec(name=name, options=options.get(name, {})) for name in names], part)
+        for (group, names), part in zip(cut, parts, strict=True)
+    ]
+
+
+def _cut_program(program: Program, groups: list[list[str]]) -> dict[int, Part]:
+    """A program's parts, by the place of their group.
+
+    Raises:
+        PipelineError: a stage does not find what it reads, or nothing adds what the answer needs.
+    """
+    kept = [(place, [name for name in names if program.runs(name)]) for place, names in enumerate(groups)]
+    kept = [(place, names) for place, names in kept if names]
+    check_needs([stage_class(name) for _, names in kept for name in names], program.given)
+    specs = [[StageSpec(name=name) for name in names] for _, names in kept]
+    found: dict[int, Part] = {}
+    known = set(program.given)
+    for (place, names), keep in zip(kept, live_fields(specs, program.wanted), strict=True):
+        before = tuple(sorted(known))
+        known |= {field for name in names for field in stage_class(name).adds}
         known &= set(keep)
-        plans.append(GroupPlan(group, specs, known_before, keep))
-    missing = [name for name in wanted if name not in known]
+        found[place] = Part(tuple(names), before, keep)
+    missing = [name for name in program.wanted if name not in known]
     if missing:
         raise PipelineError(f"no stage of the groups adds {missing[0]!r}", code="field-missing")
-    return plans
+    return found
 
 
-def _stage_options(config: ServeConfig, bundle: str) -> dict[str, dict[str, object]]:
-    size = read_manifest(bundle).working_size
+def _stages_run(manifest: BundleManifest) -> dict[str, str | None]:
+    """What runs for a stage that a group names: another one, or None where the bundle has no network for it."""
+    stages = role_stages(manifest)
+    runs: dict[str, str | None] = {stage: stages.get(role) for stage, role in STAGE_ROLES.items()}
+    return runs | {EXTRACT: EXTRACT if "extraction" in manifest.networks else None}
+
+
+def _stage_options(config: ServeConfig, bundle: str, manifest: BundleManifest) -> dict[str, dict[str, object]]:
+    size = manifest.working_size
     limits = config.limits.model_dump()
     return {
         "decode_person": {"limits": limits},
         "decode_garment": {"limits": limits},
         "fit_person": {"size": size},
         "fit_garment": {"size": size},
-        **{stage: {"bundle": bundle} for stage in STAGE_ROLES},
+        **{stage: {"bundle": bundle} for stage in (*STAGE_ROLES, EXTRACT)},
     }

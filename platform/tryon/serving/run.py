@@ -64,10 +64,10 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
         ConfigError: the port is taken, or anybody could use the service (see `check_open`).
     """
     check_open(config, host)  # before the imports, which take seconds
-    from tryon.serving.app import GIVEN, WANTED, build
+    from tryon.serving.app import build
     from tryon.serving.graph import plan_groups
 
-    plan_groups(config, GIVEN, WANTED)
+    plan_groups(config)
     _check_port(host, port)
     with ray_session():
         from ray import serve

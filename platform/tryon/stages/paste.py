@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from tryon.images import Placement, resize
+from tryon.images import Placement
 from tryon.sample import Row
 from tryon.stages.base import RowStage
 
@@ -24,14 +22,6 @@ class Paste(RowStage):
     def process(self, row: Row) -> Row:
         photo: UInt8 = row["person_photo"]
         place = Placement.of_vector(row["person_placement"])
-        generated = _crop_to(row["tryon"], place, photo.shape)
-        mask = _crop_to(row["agnostic_mask"], place, photo.shape, nearest=True)
+        generated = place.crop(row["tryon"], photo.shape)
+        mask = place.crop(row["agnostic_mask"], photo.shape, nearest=True)
         return {"result": np.where(mask[..., None] > 0, generated, photo), "result_mask": mask}
-
-
-def _crop_to(
-    canvas: npt.NDArray[Any], place: Placement, shape: tuple[int, ...], *, nearest: bool = False
-) -> npt.NDArray[Any]:
-    """The placed part of the canvas at the photo's own size."""
-    part = canvas[place.y : place.y + place.height, place.x : place.x + place.width]
-    return resize(part, shape[0], shape[1], nearest=nearest)

@@ -1,0 +1,44 @@
+"""A deployment that runs some stages of each program."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from tryon.config import StageSpec
+from tryon.engines.in_process import Pipeline
+from tryon.sample import Batch
+from tryon.serving.cache import CachingPipeline, PhotoCache
+from tryon.serving.graph import Part
+from tryon.stages.registry import build_stage
+
+
+class StageGroup:
+    """Stages that share a process; what they find out about a photo alone is kept for the next request with it."""
+
+    def __init__(self, specs: Sequence[StageSpec], parts: Mapping[str, Part], cache_mb: int = 0) -> None:
+        """Builds the stages, which loads their networks.
+
+        Args:
+            specs: of all programs' stages.
+            parts: of the programs, by name.
+            cache_mb: see `ServeConfig`.
+        """
+        stages = {spec.name: build_stage(spec) for spec in specs}
+        cache = PhotoCache(cache_mb * 1_000_000)
+        self._parts = parts
+        self._pipelines = {
+            name: CachingPipeline(Pipeline([stages[stage] for stage in part.stages], part.given), cache)
+            for name, part in parts.items()
+        }
+        self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
+
+    def run(self, batch: Batch, program: str) -> Batch:
+        """Runs a program's stages and drops the fields that nobody needs any more."""
+        with self._lock:
+            out = self._pipelines[program](batch)
+        return {name: out[name] for name in self._parts[program].keep if name in out}
+
+    def ready(self) -> bool:
+        """True once the constructor, which loads the networks, has returned."""
+        return True
