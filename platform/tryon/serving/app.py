@@ -143,9 +143,7 @@ class Ingress:
         start = time.perf_counter()
         options: ExtractOptions = parse_config(ExtractOptions, with_format(dict(body.options()), media), "options")
         person = await body.photo("person", self._fetcher)
-        row = await self._through(
-            EXTRACTION, {"id": ["request"], "category": [options.category], "person_file": [person]}
-        )
+        row = await self._through(EXTRACTION, alone(person, options.category))
         if media is not None:
             return Response(await asyncio.to_thread(encode_result, row["garment"], options), media_type=media)
         return await asyncio.to_thread(extract_response, row, options, start)
@@ -161,8 +159,7 @@ class Ingress:
         person = garment = None
         if body.has("person") or not body.has("garment"):
             file = await body.photo("person", self._fetcher)
-            given = {"id": ["request"], "category": [options.category], "person_file": [file]}
-            person = await self._through(ANNOTATE_PERSON, given)
+            person = await self._through(ANNOTATE_PERSON, alone(file, options.category))
         if body.has("garment"):
             file = await body.photo("garment", self._fetcher)
             garment = await self._through(ANNOTATE_GARMENT, {"id": ["request"], "garment_file": [file]})
@@ -296,6 +293,11 @@ def with_format(told: Mapping[str, Any], media: str | None) -> dict[str, Any]:
 def pair(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
     """A batch of one, as the first group takes it."""
     return {"id": [name], "category": [options.category], "person_file": [person], "garment_file": [garment]}
+
+
+def alone(person: bytes, category: str | None) -> Batch:
+    """As `pair`, without a garment."""
+    return {"id": ["request"], "category": [category], "person_file": [person]}
 
 
 def fault_field(row: dict[str, Any]) -> str | None:

@@ -66,6 +66,7 @@ EXTRACTION = Program(
     ("garment", "garment_mask", "person_notices"),
     PERSON_STAGES | {EXTRACT},
 )
+PROGRAMS = (TRYON, ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION)
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,7 @@ def plan_groups(config: ServeConfig) -> list[GroupPlan]:
     twice = next((name for name in flat if flat.count(name) > 1), None)
     if twice:
         raise PipelineError(f"stage {twice!r} is in two groups", code="stage-twice")
-    programs = [
-        TRYON,
-        *(p for p in (ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION) if (p.stages or set()) <= set(flat)),
-    ]
+    programs = [program for program in PROGRAMS if program.stages is None or program.stages <= set(flat)]
     parts: list[dict[str, Part]] = [{} for _ in cut]
     for program in programs:
         for place, part in _cut_program(program, [names for _, names in cut]).items():
