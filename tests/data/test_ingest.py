@@ -12,9 +12,10 @@ from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.curate.splits import SplitConfig, read_split, split_data
 from tryon.data.ingest import LocalBatches, check_fields, decode_columns, in_split, ray_dataset, sides_of
 from tryon.data.job import run_job
-from tryon.data.shards import read_manifest, read_shard, shard_uris
+from tryon.data.shards import read_manifest, read_shard
 from tryon.data.sources.open import open_source
 from tryon.errors import DataError
+from tryon.training.bench import multiply
 
 IDS = [f"sample-{i}" for i in range(2000)]
 COLUMNS = ("id", "category", "person", "parse", "pose")
@@ -145,13 +146,13 @@ def test_training_reads_the_split_that_was_made(split_copy: str, ray_local: None
 
 
 @pytest.mark.ray
-def test_what_is_kept_in_memory_keeps_its_order(
-    small_data: str, ray_local: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = read_manifest(small_data)
-    monkeypatch.setattr(ingest, "shard_uris", lambda uri, told: shard_uris(uri, told) * 8)
-    dataset = ray_dataset(small_data, manifest, ("id", "person"), (64, 48), "val", 0.5, "memory")
-    expected = [row_id for ids in epoch(small_data, "val", None, val_fraction=0.5) for row_id in ids] * 8
+def test_what_is_kept_in_memory_keeps_its_order(small_data: str, ray_local: None, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    multiply(small_data, data, 8)
+    manifest = read_manifest(data)
+    assert manifest.num_shards == 16
+    dataset = ray_dataset(data, manifest, ("id", "person"), (64, 48), "val", 0.5, "memory")
+    expected = [row_id for ids in epoch(data, "val", None, val_fraction=0.5) for row_id in ids]
     assert [row["id"] for row in dataset.iter_rows()] == expected
 
 
