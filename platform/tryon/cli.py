@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -35,6 +36,14 @@ app.add_typer(keys_app, name="keys")
 USER_FAULT = 2
 INTERRUPTED = 130
 
+UrlOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--url", help="Of a service that is to do it (`tryon serve`), e.g. http://127.0.0.1:8000."),
+]
+KeyOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--key", envvar="TRYON_KEY", help="API key for --url, where the service has keys."),
+]
 BundleOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time
     typer.Option(
@@ -118,18 +127,28 @@ def infer(
         Optional[float],  # noqa: UP045
         typer.Option(help="How much the garment counts beyond what the network learnt; 1: no more."),
     ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Try a garment on a person: two photos in, one photo out.
 
     Example: tryon infer --person me.jpg --garment shirt.jpg --out me-in-shirt.png
     or, with what a friend wears: tryon infer --person me.jpg --garment-from friend.jpg --out me-in-shirt.png
+    or, by a service: tryon infer --url http://127.0.0.1:8000 --person me.jpg --garment shirt.jpg --out me-in-shirt.png
     """
     if (garment is None) == (garment_from is None):
         text = "give either --garment, a photo of the garment, or --garment-from, a photo of a person who wears it"
         raise ConfigError(text, code="option-invalid", field="--garment")
     told = {"steps": steps, "solver": solver, "seed": seed, "guidance": guidance}
     sampling = {name: value for name, value in told.items() if value is not None}
-    if garment is not None:
+    if url is not None:
+        from tryon.remote import infer_by_service
+
+        here = {"--garment-from": garment_from, "--bundle": bundle, "--layers": layers}
+        _refuse_with_url({**here, **{f"--{name}": value for name, value in told.items()}})
+        assert garment is not None
+        infer_by_service(url, key, person, garment, out, category=category)
+    elif garment is not None:
         from tryon.infer import infer_files
 
         infer_files(person, garment, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
@@ -137,6 +156,18 @@ def infer(
         from tryon.extract_photo import infer_from_person
 
         infer_from_person(person, garment_from, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
+
+
+def _refuse_with_url(options: Mapping[str, object]) -> None:
+    """Refuses options that are for a network in this process.
+
+    Raises:
+        ConfigError: one was told.
+    """
+    told = [name for name, value in options.items() if value is not None]
+    if told:
+        text = f"{told[0]} does not go with --url: the service has its own bundle"
+        raise ConfigError(text, code="option-invalid", field=told[0])
 
 
 @app.command()
@@ -152,11 +183,19 @@ def extract(
         Optional[str],  # noqa: UP045
         typer.Option(help="HEIGHTxWIDTH px of the garment photo. Default: the bundle's working size."),
     ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Make a photo of the garment alone, frontal and on white, from a photo of the person who wears it.
 
     Example: tryon extract --person me.jpg --out shirt.png
     """
+    if url is not None:
+        from tryon.remote import extract_by_service
+
+        _refuse_with_url({"--bundle": bundle, "--size": size})
+        extract_by_service(url, key, person, out, category=category)
+        return
     from tryon.config import parse_size
     from tryon.extract_photo import extract_files
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 from rich.panel import Panel
 
 from tryon import storage
+from tryon.client import Client, RefusedError, TryOn
 from tryon.codec import decode_image, encode_png
 from tryon.console import console, say
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
@@ -21,7 +19,7 @@ from tryon.data.simulator.config import EASY_TOPS
 from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.cluster import ray_session
-from tryon.errors import ConfigError, SampleError, TryonError
+from tryon.errors import ConfigError, SampleError
 from tryon.evaluation.run import METHOD, Evaluation
 from tryon.images import resize
 from tryon.serving.config import ServeConfig
@@ -78,48 +76,33 @@ def _make_data(out: Path, scale: float) -> None:
 def _serve_once(out: Path, bundle: str, person: Path | None, garment: Path | None, port: int) -> float:
     """Starts the service, sends one try-on, writes the pictures; gives the service's own time in seconds."""
     say("serve     starting Ray Serve: ingress -> annotation -> warp -> synthesis -> refinement")
-    with running_service(ServeConfig(bundle=bundle), "127.0.0.1", port) as url:
-        health = requests.get(f"{url}/api/v1/health", timeout=HTTP_TIMEOUT_S).json()
-        say(f"serve     {url} is {health['status']}, model loaded: {health['model_loaded']}")
-        files, answer = _first_answer(url, person, garment)
-    result = base64.b64decode(answer["result_image"])
-    storage.write_bytes(str(out / "tryon.png"), result)
-    storage.write_bytes(str(out / "overview.png"), encode_png(_side_by_side([*files, result])))
-    for notice in answer["metadata"]["notices"]:
+    with (
+        running_service(ServeConfig(bundle=bundle), "127.0.0.1", port) as url,
+        Client(url, timeout_s=HTTP_TIMEOUT_S) as client,
+    ):
+        health = client.health()
+        say(f"serve     {url} is {health.status}, model loaded: {health.model_loaded}")
+        files, answer = _first_answer(client, person, garment)
+    storage.write_bytes(str(out / "tryon.png"), answer.image)
+    storage.write_bytes(str(out / "overview.png"), encode_png(_side_by_side([*files, answer.image])))
+    for notice in answer.notices:
         say(f"note: {notice}")
-    size = answer["metadata"]["output_resolution"]
-    seconds = float(answer["processing_time"])
-    text = f"try-on    POST /api/v1/tryon: {size['width']}x{size['height']} px in {seconds:.1f} s -> {out}/tryon.png"
-    say(text)
-    return seconds
+    width, height = answer.size
+    say(f"try-on    POST /api/v1/tryon: {width}x{height} px in {answer.seconds:.1f} s -> {out}/tryon.png")
+    return answer.seconds
 
 
-def _first_answer(url: str, person: Path | None, garment: Path | None) -> tuple[list[bytes], dict[str, Any]]:
+def _first_answer(client: Client, person: Path | None, garment: Path | None) -> tuple[list[bytes], TryOn]:
     """The user's own photos, or the first simulated pair in which the service finds the person."""
     for index in range(8):
         figure, shirt = _simulated_photos(index)
         files = [person.read_bytes() if person else figure, garment.read_bytes() if garment else shirt]
         try:
-            return files, _post(url, files)
-        except SampleError as error:
+            return files, client.tryon(*files)
+        except RefusedError as error:
             if person or error.code != "no-person":
                 raise
     raise SampleError("the service found no person in 8 simulated photos", code="no-person")
-
-
-def _post(url: str, files: list[bytes]) -> dict[str, Any]:
-    reply = requests.post(
-        f"{url}/api/v1/tryon",
-        files={"person_image": ("person", files[0]), "garment_image": ("garment", files[1])},
-        data={"options": json.dumps({"output_format": "png"})},
-        timeout=HTTP_TIMEOUT_S,
-    )
-    body: dict[str, Any] = reply.json()
-    if reply.status_code >= 500:
-        raise TryonError(f"the service answered {reply.status_code}: {body['message']}", code=body["code"])
-    if reply.status_code != 200:
-        raise SampleError(body["message"], code=body["code"], field=body["field"])
-    return body
 
 
 def _simulated_photos(index: int) -> tuple[bytes, bytes]:

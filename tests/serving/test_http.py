@@ -23,8 +23,9 @@ import requests
 from PIL import Image
 
 from tests.bad_inputs import CONVERTED, REFUSED, Converted, Refused, pixels, saved
-from tests.test_interrupt import wait_for
+from tests.test_cli import run_tryon
 from tryon import __version__
+from tryon.client import Client, PairInput, RefusedError
 
 pytestmark = pytest.mark.ray
 
@@ -245,26 +246,35 @@ def test_models(url: str) -> None:
     assert "/tmp" not in json.dumps(model)
 
 
-def test_a_batch_job_gives_what_single_requests_give(url: str, photos: tuple[bytes, bytes]) -> None:
-    ids = []
-    for photo in photos:
-        reply = requests.post(url + "/api/v1/uploads", files={"image": ("a.png", photo)}, timeout=TIMEOUT_S)
-        assert reply.status_code == 201, reply.text
-        ids.append(reply.json()["upload_id"])
-    person, garment = ids
-    pairs = [{"person_id": person, "garment_id": garment}, {"person_id": garment, "garment_id": garment, "id": "odd"}]
-    body = {"pairs": pairs, "options": {"output_format": "png"}}
-    job = requests.post(url + BATCH, json=body, timeout=TIMEOUT_S)
-    assert job.status_code == 202, job.text
-    place = url + job.headers["location"]
-    wait_for(lambda: bool(requests.get(place, timeout=TIMEOUT_S).json()["ended_at"]), TIMEOUT_S, "the job's end")
-    told = requests.get(place, timeout=TIMEOUT_S).json()
-    assert (told["status"], told["completed"], told["failed"]) == ("done", 1, 1)
-    assert told["items"][1]["error"]["code"] == "no-person"
-    (result,) = requests.get(f"{place}/results", timeout=TIMEOUT_S).json()["results"]
-    image = requests.get(url + result["url"], timeout=TIMEOUT_S).content
-    assert image == base64.b64decode(post(url, *photos, PNG_WITH_MASK).json()["result_image"])
-    assert requests.delete(f"{place}?results=true", timeout=TIMEOUT_S).status_code == 200
+def test_a_batch_job_gives_what_single_requests_give(url: str, photo_files: tuple[Path, Path]) -> None:
+    person, garment = photo_files
+    with Client(url, timeout_s=TIMEOUT_S) as client:
+        job = client.submit([PairInput(person, garment), PairInput(garment, garment, id="odd")], output_format="png")
+        told = client.wait(job.job_id, timeout_s=TIMEOUT_S, poll_s=0.2)
+        assert (told.status, told.completed, told.failed) == ("done", 1, 1)
+        _, odd = client.items(job.job_id)
+        assert odd.error is not None
+        assert (odd.id, odd.error.code) == ("odd", "no-person")
+        (result,) = client.results(job.job_id)
+        assert client.result(job.job_id, result.index) == client.tryon(person, garment).image
+        client.cancel(job.job_id, remove_results=True)
+        with pytest.raises(RefusedError) as caught:
+            client.result(job.job_id, result.index)
+        assert caught.value.status == 404
+
+
+def test_the_command_line_asks_a_service(url: str, photo_files: tuple[Path, Path], tmp_path: Path) -> None:
+    person, garment = (str(file) for file in photo_files)
+    out = tmp_path / "out.png"
+    reply = run_tryon("infer", "--url", url, "--person", person, "--garment", garment, "--out", str(out))
+    assert reply.returncode == 0, reply.stderr
+    assert "384x512 px" in reply.stdout
+    with Client(url) as client:
+        assert out.read_bytes() == client.tryon(person, garment).image
+    reply = run_tryon("infer", "--url", url, "--person", garment, "--garment", garment, "--out", str(out))
+    assert (reply.returncode, "no person" in reply.stderr) == (2, True)
+    words = ("infer", "--url", url, "--person", person, "--garment", garment, "--out", str(out), "--bundle", "b")
+    assert "--bundle does not go with --url" in run_tryon(*words).stderr
 
 
 def test_a_batch_photo_that_is_none_is_refused(url: str) -> None:

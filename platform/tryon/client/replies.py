@@ -1,0 +1,137 @@
+"""What the client takes and gives back, and the errors it raises."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tryon.errors import TryonError
+from tryon.serving.api import ExtractResponse, HealthResponse, TryOnResponse
+from tryon.serving.jobs.bodies import JobResponse
+
+Photo = bytes | Path | str  # a file's bytes, its path, or a URL that the service fetches
+Health = HealthResponse
+Job = JobResponse
+
+
+class ServiceError(TryonError):
+    """The service did not do what was asked.
+
+    Attributes:
+        status: of HTTP; None where no answer came.
+        request_id: to find the request in the service's log, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        field: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field=field)
+        self.status = status
+        self.request_id = request_id
+
+
+class RefusedError(ServiceError):
+    """4xx: what was sent cannot be used; `code` and `field` say what. Sending it again meets the same."""
+
+
+class BusyServiceError(ServiceError):
+    """429 or 503, at every try: the service or the API key is at its bound."""
+
+
+class UnreachableError(ServiceError):
+    """No answer came, at any try within the time."""
+
+
+@dataclass(frozen=True)
+class TryOn:
+    """A finished try-on.
+
+    Attributes:
+        image: the result's file.
+        mask: PNG file of the agnostic mask, where it was asked for.
+        seconds: inside the service.
+        size: (width, height) px.
+        notices: what was converted on decoding.
+        request_id: of the request.
+    """
+
+    image: bytes
+    mask: bytes | None
+    seconds: float
+    size: tuple[int, int]
+    notices: tuple[str, ...] = ()
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], request_id: str | None) -> Self:
+        """From the answer's JSON."""
+        told = TryOnResponse.model_validate(body)
+        size = told.metadata.output_resolution
+        return cls(
+            base64.b64decode(told.result_image),
+            base64.b64decode(told.mask_image) if told.mask_image is not None else None,
+            told.processing_time,
+            (size.width, size.height),
+            tuple(told.metadata.notices),
+            request_id,
+        )
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An extracted garment.
+
+    Attributes:
+        image: the garment photo's file.
+        mask: PNG file of the garment's mask, where it was asked for.
+        seconds: inside the service.
+        size: (width, height) px.
+        notices: what was converted on decoding.
+        request_id: of the request.
+    """
+
+    image: bytes
+    mask: bytes | None
+    seconds: float
+    size: tuple[int, int]
+    notices: tuple[str, ...] = ()
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], request_id: str | None) -> Self:
+        """From the answer's JSON."""
+        told = ExtractResponse.model_validate(body)
+        return cls(
+            base64.b64decode(told.garment_image),
+            base64.b64decode(told.mask_image) if told.mask_image is not None else None,
+            told.processing_time,
+            (told.resolution.width, told.resolution.height),
+            tuple(told.notices),
+            request_id,
+        )
+
+
+@dataclass(frozen=True)
+class PairInput:
+    """A pair of a batch job.
+
+    Attributes:
+        person: photo; files are uploaded once however many pairs share them.
+        garment: photo.
+        id: the caller's own name of the pair, given back with it.
+        category: of the garment; None: that of the job.
+    """
+
+    person: Photo
+    garment: Photo
+    id: str | None = None
+    category: str | None = field(default=None)
