@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 import requests
 from PIL import Image
@@ -479,6 +480,21 @@ def test_eight_at_once(url: str, photos: tuple[bytes, bytes]) -> None:
     assert [reply.status_code for reply in bodies] == [200] * 8
     assert len({reply.json()["result_image"] for reply in bodies}) == 1
     assert health.result().json()["status"] == "healthy"
+
+
+def test_a_replica_that_dies_costs_no_request(url: str, photos: tuple[bytes, bytes]) -> None:
+    expected = post(url, *photos, PNG_WITH_MASK).json()["result_image"]
+    for group in ("annotation", "synthesis"):
+        (victim,) = (
+            process for process in psutil.process_iter(["cmdline"])
+            if process.info["cmdline"] and process.info["cmdline"][0].startswith(f"ray::ServeReplica:tryon:{group}")
+        )  # fmt: skip
+        with ThreadPoolExecutor(6) as pool:
+            replies = [pool.submit(post, url, *photos, PNG_WITH_MASK) for _ in range(6)]
+            victim.kill()
+            bodies = [reply.result() for reply in replies]
+        assert [reply.status_code for reply in bodies] == [200] * 6
+        assert {reply.json()["result_image"] for reply in bodies} == {expected}
 
 
 def test_docs_and_schema(url: str) -> None:

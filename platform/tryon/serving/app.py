@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +47,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
 MEDIA = {"image/jpeg": "jpeg", "image/png": "png"}  # what `Accept` may ask for in place of JSON, and our word for it
-IMAGES = {200: {"content": {media: {} for media in MEDIA}}}
+LOSSES = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.NodeDiedError,
+)
+MAX_TRIES = 6  # of a request whose replica died
+RETRY_PAUSE_S = 0.5  # times the tries so far
+IMAGES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for media in MEDIA}}}
+logger = logging.getLogger("ray.serve")
 
 
 class Ingress:
@@ -200,19 +210,42 @@ class Ingress:
         if places is None:
             text = f"this service does not {program.name}: its bundle or its groups lack a stage for it"
             raise SampleError(text, code="not-offered")
-        value: Any = batch
-        for place in places:
-            value = self._groups[place].run.remote(value, program.name)
-        try:
-            out: Batch = await asyncio.wait_for(value, timeout=self._config.request_timeout_s)
-        except TimeoutError as error:
-            raise DeadlineError(f"the request took longer than {self._config.request_timeout_s:g} s") from error
-        except BackPressureError as error:
-            raise BusyError("all replicas are busy; try again in a few seconds") from error
+        end = time.monotonic() + self._config.request_timeout_s
+        tries = 1
+        while True:
+            try:
+                out = await self._once(program, places, batch, end)
+                break
+            except ray.exceptions.RayError as error:
+                if not is_loss(error) or tries >= MAX_TRIES or time.monotonic() >= end:
+                    raise
+                logger.warning("a replica was lost with a request in it, which is run again: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_PAUSE_S * tries)
+                tries += 1
         row = {name: column[0] for name, column in out.items()}
         if row["error_code"] is not None:
             raise SampleError(row["error"], code=row["error_code"], field=fault_field(row))
         return row
+
+    async def _once(self, program: Program, places: Sequence[int], batch: Batch, end: float) -> Batch:
+        """One try of a program; `end` is of `time.monotonic`.
+
+        Raises:
+            DeadlineError, BusyError: the time is over; all replicas are busy.
+            RayError: see `is_loss`.
+        """
+        left_s = end - time.monotonic()
+        value: Any = batch
+        until = time.time() + left_s
+        for place in places:
+            value = self._groups[place].run.remote(value, program.name, until)
+        try:
+            out: Batch = await asyncio.wait_for(value, timeout=left_s)
+        except TimeoutError as error:
+            raise DeadlineError(f"the request took longer than {self._config.request_timeout_s:g} s") from error
+        except BackPressureError as error:
+            raise BusyError("all replicas are busy; try again in a few seconds") from error
+        return out
 
 
 def make_api(config: ServeConfig) -> FastAPI:
@@ -277,6 +310,13 @@ def ingress() -> Ingress:
     servable = serve.get_replica_context().servable_object
     assert isinstance(servable, Ingress)
     return servable
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether a request failed because the process that had it, or what it had made, is gone: another try may do."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return error.cause is not None and is_loss(error.cause)
+    return isinstance(error, LOSSES)
 
 
 def asked_media(request: Request) -> str | None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline
-from tryon.sample import Batch
+from tryon.sample import Batch, num_rows
 from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.graph import Part
 from tryon.stages.registry import build_stage
+
+
+def too_late(batch: Batch) -> Batch:
+    """The batch with every row in error."""
+    told = {"error_code": "deadline", "error": "the request waited for longer than it may take", "error_stage": ""}
+    return {**batch, **{name: [value] * num_rows(batch) for name, value in told.items()}}
 
 
 class StageGroup:
@@ -33,10 +40,16 @@ class StageGroup:
         }
         self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
 
-    def run(self, batch: Batch, program: str) -> Batch:
-        """Runs a program's stages and drops the fields that nobody needs any more."""
+    def run(self, batch: Batch, program: str, until_s: float) -> Batch:
+        """Runs a program's stages and drops the fields that nobody needs any more.
+
+        Args:
+            batch: the fields that the group is given.
+            program: by name.
+            until_s: Unix time after which nobody waits for the result: then nothing is done.
+        """
         with self._lock:
-            out = self._pipelines[program](batch)
+            out = self._pipelines[program](batch) if time.time() < until_s else too_late(batch)
         return {name: out[name] for name in self._parts[program].keep if name in out}
 
     def ready(self) -> bool:
