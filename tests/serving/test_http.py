@@ -24,7 +24,9 @@ import requests
 from PIL import Image
 
 from tests.bad_inputs import CONVERTED, REFUSED, Converted, Refused, pixels, saved
+from tests.serving.prometheus_server import prometheus_server
 from tests.test_cli import run_tryon
+from tests.test_interrupt import wait_for
 from tryon import __version__
 from tryon.client import Client, PairInput, RefusedError
 
@@ -495,6 +497,35 @@ def test_a_replica_that_dies_costs_no_request(url: str, photos: tuple[bytes, byt
             bodies = [reply.result() for reply in replies]
         assert [reply.status_code for reply in bodies] == [200] * 6
         assert {reply.json()["result_image"] for reply in bodies} == {expected}
+
+
+def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, bytes], tmp_path: Path) -> None:
+    import ray
+
+    from tryon.serving.run import free_port
+
+    (node,) = ray.nodes()
+    target = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
+    with prometheus_server(tmp_path, free_port(), target) as prometheus:
+        requests_of = f'sum by (status, code) (ray_tryon_requests_total{{route="{TRYON}"}})'
+        before = prometheus.query(requests_of)
+        for _ in range(2):
+            assert post(url, *photos).status_code == 200
+        refused(post(url, photos[1], photos[1]), 422, "no-person")
+
+        def grown() -> dict[tuple[str, ...], float]:
+            now = prometheus.query(requests_of)
+            return {key: value - before.get(key, 0) for key, value in now.items() if value != before.get(key, 0)}
+
+        wait_for(lambda: sum(grown().values()) >= 3, 60, "the requests")
+        assert grown() == {("ok", "200"): 2, ("no-person", "422"): 1}
+        stages = prometheus.query("sum by (stage) (ray_tryon_stage_seconds_count)")
+        assert {("pose",), ("warp",), ("synthesize",), ("refine",), ("extract",)} <= set(stages)
+        lookups = prometheus.query("sum by (photo, found) (ray_tryon_cache_lookups_total)")
+        assert min(lookups[found, "person"] for found in ("yes", "no")) > 0
+        assert sum(prometheus.query("sum by (program) (ray_tryon_lost_replicas_total)").values()) >= 1
+        assert ("cancelled",) in prometheus.query("sum by (status) (ray_tryon_jobs)")
+        assert set(prometheus.query("ray_tryon_in_flight").values()) == {0.0}
 
 
 def test_docs_and_schema(url: str) -> None:

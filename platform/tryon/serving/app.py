@@ -41,6 +41,7 @@ from tryon.serving.guard import SCHEMES, owner_of, protect
 from tryon.serving.jobs.host import JobHost
 from tryon.serving.jobs.routes import make_router
 from tryon.serving.jobs.service import JobService
+from tryon.serving.metrics import Counted, IngressMetrics
 from tryon.serving.photos import Body, described
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -79,14 +80,19 @@ class Ingress:
         self._groups = groups
         self._programs = programs
         self._fetcher = Fetcher(config.fetch)
+        self._metrics = IngressMetrics()
         self._jobs: JobHost | None = None
         if config.jobs is not None:
             self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve every few seconds, the first time when the replica starts: keeps batch work going."""
-        if self._jobs is not None:
-            self._jobs.keep_working()
+        if self._jobs is None:
+            return
+        self._jobs.keep_working()
+        counts = await self._jobs.count()
+        if counts is not None:
+            self._metrics.jobs(counts)
 
     async def __del__(self) -> None:
         """Awaited by Ray Serve before it ends the replica."""
@@ -219,6 +225,7 @@ class Ingress:
             except ray.exceptions.RayError as error:
                 if not is_loss(error) or tries >= MAX_TRIES or time.monotonic() >= end:
                     raise
+                self._metrics.lost(program.name)
                 logger.warning("a replica was lost with a request in it, which is run again: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_PAUSE_S * tries)
                 tries += 1
@@ -258,6 +265,7 @@ def make_api(config: ServeConfig) -> FastAPI:
     )
     protect(api, config)
     install(api)
+    api.add_middleware(Counted, metrics=IngressMetrics())
 
     @api.post(
         "/api/v1/tryon",

@@ -129,6 +129,7 @@ def answer(
     body = ErrorResponse(code=code, message=message, field=field, request_id=request_id)
     told = {"retry-after": "2"} if status == 503 else {}
     response = JSONResponse(body.model_dump(), status_code=status, headers={**told, **(headers or {})})
+    request.state.fault = code  # for the metrics
     secure(response.headers, route_path(request.scope))
     return response
 

@@ -11,6 +11,7 @@ from tryon.engines.in_process import Pipeline
 from tryon.sample import Batch, num_rows
 from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.graph import Part
+from tryon.serving.metrics import StageMetrics
 from tryon.stages.registry import build_stage
 
 
@@ -33,9 +34,12 @@ class StageGroup:
         """
         stages = {spec.name: build_stage(spec) for spec in specs}
         cache = PhotoCache(cache_mb * 1_000_000)
+        self._metrics = StageMetrics()
         self._parts = parts
         self._pipelines = {
-            name: CachingPipeline(Pipeline([stages[stage] for stage in part.stages], part.given), cache)
+            name: CachingPipeline(
+                Pipeline([stages[stage] for stage in part.stages], part.given), cache, self._metrics.lookup
+            )
             for name, part in parts.items()
         }
         self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
@@ -49,7 +53,7 @@ class StageGroup:
             until_s: Unix time after which nobody waits for the result: then nothing is done.
         """
         with self._lock:
-            out = self._pipelines[program](batch) if time.time() < until_s else too_late(batch)
+            out = self._pipelines[program](batch, self._metrics.stage) if time.time() < until_s else too_late(batch)
         return {name: out[name] for name in self._parts[program].keep if name in out}
 
     def ready(self) -> bool:

@@ -54,6 +54,16 @@ class JobHost:
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._run())
 
+    async def count(self) -> dict[str, int] | None:
+        """Jobs by status; None: the store is not open yet, or cannot be reached."""
+        if self._service is None:
+            return None
+        try:
+            counts = await asyncio.to_thread(self._service.store.count_jobs)
+        except StorageError:
+            return None
+        return {status.value: num for status, num in counts.items()}
+
     async def close(self) -> None:
         """Ends the work: items at work get their time of grace, the others are given back."""
         self._stop.set()
