@@ -24,6 +24,7 @@ import requests
 from PIL import Image
 
 from tests.bad_inputs import CONVERTED, REFUSED, Converted, Refused, pixels, saved
+from tests.conftest import ROOT
 from tests.serving.prometheus_server import prometheus_server
 from tests.test_cli import run_tryon
 from tests.test_interrupt import wait_for
@@ -526,6 +527,9 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
         assert sum(prometheus.query("sum by (program) (ray_tryon_lost_replicas_total)").values()) >= 1
         assert ("cancelled",) in prometheus.query("sum by (status) (ray_tryon_jobs)")
         assert set(prometheus.query("ray_tryon_in_flight").values()) == {0.0}
+        for panel in json.loads((ROOT / "cluster/grafana/tryon.json").read_text())["panels"]:
+            for target in panel["targets"]:
+                assert prometheus.query(target["expr"].replace("$__rate_interval", "1m")), panel["title"]
 
 
 def test_docs_and_schema(url: str) -> None:
