@@ -529,7 +529,8 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
         assert set(prometheus.query("ray_tryon_in_flight").values()) == {0.0}
         for panel in json.loads((ROOT / "cluster/grafana/tryon.json").read_text())["panels"]:
             for target in panel["targets"]:
-                assert prometheus.query(target["expr"].replace("$__rate_interval", "1m")), panel["title"]
+                expr = target["expr"].replace("$__rate_interval", "1m")
+                wait_for(lambda expr=expr: bool(prometheus.query(expr)), 30, panel["title"])  # type: ignore[misc]
 
 
 def test_docs_and_schema(url: str) -> None:
