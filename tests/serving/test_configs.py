@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.serve.config import AutoscalingConfig
 
 from tests.conftest import ROOT
 from tryon.errors import ConfigError
-from tryon.serving.app import build
+from tryon.serving.app import build, replicas
+from tryon.serving.config import GroupConfig
 from tryon.serving.graph import plan_groups
 from tryon.serving.run import read_serve_file
 from tryon.stages.registry import stage_class
@@ -67,3 +69,16 @@ def test_the_builder_takes_the_files_args_as_ray_serve_gives_them(small_bundle: 
     assert call(build, {**args, "bundle": small_bundle})
     with pytest.raises(ConfigError, match="unknown key 'colour'"):
         call(build, {"colour": "red"})
+
+
+def test_replicas_by_number_or_by_load() -> None:
+    fixed = GroupConfig(name="a", stages=("warp",), num_replicas=3)
+    assert (replicas(fixed), fixed.is_always_there) == ({"num_replicas": 3}, True)
+    told = {"min_replicas": 0, "max_replicas": 4, "upscale_delay_s": 0.5}
+    by_load = GroupConfig.model_validate({"name": "a", "stages": ["warp"], "autoscaling": told})
+    config = replicas(by_load)["autoscaling_config"]
+    assert (config["min_replicas"], config["initial_replicas"], config["max_replicas"]) == (0, 0, 4)
+    assert not by_load.is_always_there
+    AutoscalingConfig.model_validate(config)  # of Ray Serve: it knows every key
+    with pytest.raises(ValueError, match="min_replicas 5 must not be above max_replicas 4"):
+        GroupConfig.model_validate({**by_load.model_dump(), "autoscaling": {**told, "min_replicas": 5}})

@@ -74,4 +74,4 @@ def test_serve_deploy(head: Head, tmp_path: Path) -> None:
     wait_for(lambda: application(head)["status"] not in ("none", "NOT_STARTED", "DEPLOYING"), START_S, "the deployment")
     assert application(head)["status"] == "RUNNING", application(head)["message"]
     assert is_healthy(port)
-    assert set(application(head)["deployments"]) == {"ingress", "annotation", "warp", "synthesis", "refinement"}
+    assert set(application(head)["deployments"]) == {"ingress", "all"}

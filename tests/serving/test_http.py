@@ -59,12 +59,13 @@ def url(
 ) -> Iterator[str]:
     from tryon.serving.config import FetchConfig, ServeConfig
     from tryon.serving.jobs.config import JobsConfig
-    from tryon.serving.run import free_port, running_service
+    from tryon.serving.run import free_port, read_serve_file, running_service
 
+    groups = read_serve_file(ROOT / "serve_configs/cpu_split.yaml").config.groups
     folder = tmp_path_factory.mktemp("jobs")
     places = {name: str(folder / name) for name in ("store", "results", "uploads")}
     fetch = FetchConfig(private_hosts=("127.0.0.1",), ports=(80, photo_port))
-    config = ServeConfig(bundle=extract_bundle, jobs=JobsConfig.model_validate(places), fetch=fetch)
+    config = ServeConfig(bundle=extract_bundle, groups=groups, jobs=JobsConfig.model_validate(places), fetch=fetch)
     with running_service(config, "127.0.0.1", free_port()) as base:
         yield base
 

@@ -1,26 +1,17 @@
-"""The try-on graph on Ray Serve: an HTTP ingress, and one deployment a group of stages."""
+"""The try-on service on Ray Serve: its HTTP routes, and one deployment a group of stages behind them."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import ray.exceptions
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from ray import serve
-from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
 
 from tryon import __version__, storage
 from tryon.config import parse_config
-from tryon.errors import SampleError
 from tryon.images import decode_photo
-from tryon.models.bundle import default_bundle, read_manifest
-from tryon.sample import Batch
-from tryon.serving.answers import annotate_response, encode_result, extract_response, model_info, tryon_response
+from tryon.models.bundle import default_bundle
 from tryon.serving.api import (
     AnnotateOptions,
     AnnotateResponse,
@@ -32,227 +23,20 @@ from tryon.serving.api import (
     TryOnOptions,
     TryOnResponse,
 )
-from tryon.serving.config import ServeConfig
-from tryon.serving.faults import BusyError, DeadlineError, install
-from tryon.serving.fetch import Fetcher
-from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, Program, plan_groups
+from tryon.serving.config import GroupConfig, ServeConfig
+from tryon.serving.faults import install
+from tryon.serving.graph import plan_groups
 from tryon.serving.group import StageGroup
 from tryon.serving.guard import SCHEMES, owner_of, protect
-from tryon.serving.jobs.host import JobHost
+from tryon.serving.ingress import MEDIA, Ingress
 from tryon.serving.jobs.routes import make_router
-from tryon.serving.jobs.service import JobService
 from tryon.serving.metrics import Counted, IngressMetrics
-from tryon.serving.photos import Body, described
+from tryon.serving.photos import described
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
-MEDIA = {"image/jpeg": "jpeg", "image/png": "png"}  # what `Accept` may ask for in place of JSON, and our word for it
-LOSSES = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.NodeDiedError,
-)
-MAX_TRIES = 6  # of a request whose replica died
-RETRY_PAUSE_S = 0.5  # times the tries so far
 IMAGES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for media in MEDIA}}}
-logger = logging.getLogger("ray.serve")
-
-
-class Ingress:
-    """One batch of one through the groups; the HTTP routes of `make_api` call it.
-
-    Where batch jobs are served, each ingress works items off too, through the same groups.
-    """
-
-    def __init__(
-        self, config: ServeConfig, groups: Sequence[DeploymentHandle], programs: Mapping[str, Sequence[int]]
-    ) -> None:
-        """Takes what it sends requests to.
-
-        Args:
-            config: of the service.
-            groups: in order.
-            programs: places of the groups that have a part of a program, by its name.
-        """
-        self._config = config
-        self._groups = groups
-        self._programs = programs
-        self._fetcher = Fetcher(config.fetch)
-        self._metrics = IngressMetrics()
-        self._jobs: JobHost | None = None
-        if config.jobs is not None:
-            self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch)
-
-    async def check_health(self) -> None:
-        """Asked by Ray Serve every few seconds, the first time when the replica starts: keeps batch work going."""
-        if self._jobs is None:
-            return
-        self._jobs.keep_working()
-        counts = await self._jobs.count()
-        if counts is not None:
-            self._metrics.jobs(counts)
-
-    async def __del__(self) -> None:
-        """Awaited by Ray Serve before it ends the replica."""
-        if self._jobs is not None:
-            await self._jobs.close()
-
-    def jobs(self) -> JobService:
-        """The stores of batch jobs; only where they are served.
-
-        Raises:
-            StorageError: they cannot be reached.
-        """
-        assert self._jobs is not None
-        return self._jobs.service()
-
-    async def body(self, request: Request) -> Body:
-        """The request's form or JSON."""
-        return await Body.of(request, self._config.limits)
-
-    async def tryon(self, body: Body, media: str | None) -> TryOnResponse | Response:
-        """Runs the whole pipeline on one pair.
-
-        Args:
-            body: with `person_image`, `garment_image` and `options`.
-            media: that the client asks for in place of JSON.
-
-        Raises:
-            TryonError: an option, a photo or the load does not allow it.
-        """
-        start = time.perf_counter()
-        told = dict(body.options())
-        options: TryOnOptions = parse_config(TryOnOptions, with_format(told, media), "options")
-        person = await body.photo("person", self._fetcher)
-        garment = await body.photo("garment", self._fetcher)
-        row = await self._through(TRYON, pair(person, garment, options))
-        if media is not None:
-            return Response(await asyncio.to_thread(encode_result, row["result"], options), media_type=media)
-        return await asyncio.to_thread(tryon_response, row, options, start)
-
-    async def tryon_files(self, person: bytes, garment: bytes, options: TryOnOptions, name: str) -> bytes:
-        """Runs the whole pipeline on one pair.
-
-        Args:
-            person: the photo's file.
-            garment: the photo's file.
-            options: `return_mask` is ignored.
-            name: of the pair, for logs.
-
-        Returns:
-            The result's file.
-
-        Raises:
-            TryonError: see `tryon`.
-        """
-        row = await self._through(TRYON, pair(person, garment, options, name))
-        return await asyncio.to_thread(encode_result, row["result"], options)
-
-    async def extract(self, body: Body, media: str | None) -> ExtractResponse | Response:
-        """The garment of a person photo.
-
-        Raises:
-            TryonError: an option, the photo or the load does not allow it, or the bundle does not extract.
-        """
-        start = time.perf_counter()
-        options: ExtractOptions = parse_config(ExtractOptions, with_format(dict(body.options()), media), "options")
-        person = await body.photo("person", self._fetcher)
-        row = await self._through(EXTRACTION, alone(person, options.category))
-        if media is not None:
-            return Response(await asyncio.to_thread(encode_result, row["garment"], options), media_type=media)
-        return await asyncio.to_thread(extract_response, row, options, start)
-
-    async def annotate(self, body: Body) -> AnnotateResponse:
-        """What is found in a person photo, a garment photo, or both.
-
-        Raises:
-            TryonError: an option, a photo or the load does not allow it.
-        """
-        start = time.perf_counter()
-        options: AnnotateOptions = parse_config(AnnotateOptions, body.options(), "options")
-        person = garment = None
-        if body.has("person") or not body.has("garment"):
-            file = await body.photo("person", self._fetcher)
-            person = await self._through(ANNOTATE_PERSON, alone(file, options.category))
-        if body.has("garment"):
-            file = await body.photo("garment", self._fetcher)
-            garment = await self._through(ANNOTATE_GARMENT, {"id": ["request"], "garment_file": [file]})
-        return await asyncio.to_thread(annotate_response, person, garment, start)
-
-    async def models(self) -> ModelsResponse:
-        """The bundle."""
-        uri = self._config.bundle
-        assert uri is not None
-        manifest = await asyncio.to_thread(read_manifest, uri)
-        return ModelsResponse(models=[model_info(uri.rstrip("/").rpartition("/")[2], manifest)])
-
-    async def health(self) -> HealthResponse:
-        """Healthy when every group of stages answers within 5 s."""
-        import torch
-
-        waits = [group.ready.remote() for group in self._groups]
-        try:
-            loaded = all(await asyncio.wait_for(asyncio.gather(*waits), timeout=5.0))
-        except BackPressureError:  # replicas are there, and busy
-            loaded = True
-        except (TimeoutError, ray.exceptions.RayError):
-            loaded = False
-        return HealthResponse(
-            status="healthy" if loaded else "degraded",
-            model_loaded=loaded,
-            gpu_available=torch.cuda.is_available(),
-            version=__version__,
-        )
-
-    async def _through(self, program: Program, batch: Batch) -> dict[str, Any]:
-        """Sends a batch from group to group; responses are passed on, so images do not come back here between.
-
-        Raises:
-            SampleError: the sample cannot be used, or the service does not offer the program.
-        """
-        places = self._programs.get(program.name)
-        if places is None:
-            text = f"this service does not {program.name}: its bundle or its groups lack a stage for it"
-            raise SampleError(text, code="not-offered")
-        end = time.monotonic() + self._config.request_timeout_s
-        tries = 1
-        while True:
-            try:
-                out = await self._once(program, places, batch, end)
-                break
-            except ray.exceptions.RayError as error:
-                if not is_loss(error) or tries >= MAX_TRIES or time.monotonic() >= end:
-                    raise
-                self._metrics.lost(program.name)
-                logger.warning("a replica was lost with a request in it, which is run again: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_PAUSE_S * tries)
-                tries += 1
-        row = {name: column[0] for name, column in out.items()}
-        if row["error_code"] is not None:
-            raise SampleError(row["error"], code=row["error_code"], field=fault_field(row))
-        return row
-
-    async def _once(self, program: Program, places: Sequence[int], batch: Batch, end: float) -> Batch:
-        """One try of a program; `end` is of `time.monotonic`.
-
-        Raises:
-            DeadlineError, BusyError: the time is over; all replicas are busy.
-            RayError: see `is_loss`.
-        """
-        left_s = end - time.monotonic()
-        value: Any = batch
-        until = time.time() + left_s
-        for place in places:
-            value = self._groups[place].run.remote(value, program.name, until)
-        try:
-            out: Batch = await asyncio.wait_for(value, timeout=left_s)
-        except TimeoutError as error:
-            raise DeadlineError(f"the request took longer than {self._config.request_timeout_s:g} s") from error
-        except BackPressureError as error:
-            raise BusyError("all replicas are busy; try again in a few seconds") from error
-        return out
 
 
 def make_api(config: ServeConfig) -> FastAPI:
@@ -275,7 +59,7 @@ def make_api(config: ServeConfig) -> FastAPI:
         openapi_extra=described({"person": True, "garment": True}, TryOnOptions),
     )
     async def tryon(request: Request) -> Any:
-        return await ingress().tryon(await ingress().body(request), asked_media(request))
+        return await this_ingress().tryon(await this_ingress().body(request), asked_media(request))
 
     @api.post(
         "/api/v1/extract",
@@ -285,7 +69,7 @@ def make_api(config: ServeConfig) -> FastAPI:
         openapi_extra=described({"person": True}, ExtractOptions),
     )
     async def extract(request: Request) -> Any:
-        return await ingress().extract(await ingress().body(request), asked_media(request))
+        return await this_ingress().extract(await this_ingress().body(request), asked_media(request))
 
     @api.post(
         "/api/v1/annotate",
@@ -294,37 +78,30 @@ def make_api(config: ServeConfig) -> FastAPI:
         openapi_extra=described({"person": False, "garment": False}, AnnotateOptions),
     )
     async def annotate(request: Request) -> AnnotateResponse:
-        return await ingress().annotate(await ingress().body(request))
+        return await this_ingress().annotate(await this_ingress().body(request))
 
     @api.get("/api/v1/models", responses={code: ERRORS[code] for code in (401, 403)}, summary="Bundles of the service")
     async def models() -> ModelsResponse:
-        return await ingress().models()
+        return await this_ingress().models()
 
     @api.get("/api/v1/health", summary="State of the service")
     async def health() -> HealthResponse:
-        return await ingress().health()
+        return await this_ingress().health()
 
     if config.jobs is not None:
 
         def check_image(data: bytes, name: str) -> object:
             return decode_photo(data, name, config.limits)
 
-        api.include_router(make_router(lambda: ingress().jobs(), check_image, owner_of))
+        api.include_router(make_router(lambda: this_ingress().jobs(), check_image, owner_of))
     return api
 
 
-def ingress() -> Ingress:
+def this_ingress() -> Ingress:
     """The ingress of the replica this runs in."""
     servable = serve.get_replica_context().servable_object
     assert isinstance(servable, Ingress)
     return servable
-
-
-def is_loss(error: BaseException) -> bool:
-    """Whether a request failed because the process that had it, or what it had made, is gone: another try may do."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return error.cause is not None and is_loss(error.cause)
-    return isinstance(error, LOSSES)
 
 
 def asked_media(request: Request) -> str | None:
@@ -333,27 +110,12 @@ def asked_media(request: Request) -> str | None:
     return first if first in MEDIA else None
 
 
-def with_format(told: Mapping[str, Any], media: str | None) -> dict[str, Any]:
-    """Options with the format that `Accept` asks for; what the options say themselves wins no more."""
-    return dict(told) if media is None else {**told, "output_format": MEDIA[media]}
-
-
-def pair(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
-    """A batch of one, as the first group takes it."""
-    return {"id": [name], "category": [options.category], "person_file": [person], "garment_file": [garment]}
-
-
-def alone(person: bytes, category: str | None) -> Batch:
-    """As `pair`, without a garment."""
-    return {"id": ["request"], "category": [category], "person_file": [person]}
-
-
-def fault_field(row: dict[str, Any]) -> str | None:
-    """Which input a stage's error is about."""
-    stage = row["error_stage"]
-    if stage in ("decode_garment", "fit_garment", "garment_mask"):
-        return "garment_image"
-    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse", "extract") else None
+def replicas(group: GroupConfig) -> dict[str, Any]:
+    """How many replicas of a group there are, as Ray Serve takes it."""
+    told = group.autoscaling
+    if told is None:
+        return {"num_replicas": group.num_replicas}
+    return {"autoscaling_config": {**told.model_dump(), "initial_replicas": told.min_replicas}}
 
 
 def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
@@ -378,11 +140,12 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     config = config.model_copy(update=places)
     handles: list[Any] = []
     programs: dict[str, list[int]] = {}
-    for place, plan in enumerate(plan_groups(config)):
+    plans = plan_groups(config)
+    for place, plan in enumerate(plans):
         deployment = serve.deployment(
             StageGroup,
             name=plan.group.name,
-            num_replicas=plan.group.num_replicas,
+            **replicas(plan.group),
             max_ongoing_requests=2,
             max_queued_requests=config.max_queued_requests,
             ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
@@ -400,4 +163,7 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
         max_ongoing_requests=config.max_queued_requests,
         ray_actor_options={"num_cpus": config.num_cpus},
     )
-    return front.bind(config, handles, programs)
+    always = [
+        i for i, plan in enumerate(plans) if plan.group.autoscaling is None or plan.group.autoscaling.min_replicas
+    ]
+    return front.bind(config, handles, programs, always)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tryon.config import Config, ImageLimits
 from tryon.serving.jobs.config import JobsConfig
+
+
+class AutoscalingConfig(Config):
+    """How many replicas of a deployment there are, by the requests they have."""
+
+    min_replicas: int = Field(1, ge=0, le=10_000, description="0: none where nobody asks; a request then waits")
+    max_replicas: int = Field(ge=1, le=10_000, description="at most")
+    target_ongoing_requests: float = Field(2.0, gt=0, description="of a replica; with more there are more replicas")
+    upscale_delay_s: float = Field(5.0, ge=0, description="that more must be needed before there are more, seconds")
+    downscale_delay_s: float = Field(300.0, ge=0, description="that fewer must do before there are fewer, seconds")
+    downscale_to_zero_delay_s: float = Field(300.0, ge=0, description="from one to none, seconds")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} must not be above max_replicas {self.max_replicas}")
+        return self
 
 
 class GroupConfig(Config):
@@ -15,9 +32,15 @@ class GroupConfig(Config):
 
     name: str = Field(min_length=1, description="the deployment's name")
     stages: tuple[str, ...] = Field(min_length=1, description="in order")
-    num_replicas: int = Field(1, ge=1, le=10_000, description="copies of the deployment")
+    num_replicas: int = Field(1, ge=1, le=10_000, description="copies of the deployment, without `autoscaling`")
+    autoscaling: AutoscalingConfig | None = Field(None, description="copies by load")
     num_cpus: float = Field(0.25, ge=0, description="CPUs a replica reserves (scheduling only)")
     num_gpus: float = Field(0.0, ge=0, description="GPU share a replica reserves")
+
+    @property
+    def is_always_there(self) -> bool:
+        """Whether there is a replica at any time."""
+        return self.autoscaling is None or self.autoscaling.min_replicas > 0
 
 
 DEFAULT_GROUPS = (
