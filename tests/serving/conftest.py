@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.serving.redis_server import redis_server
-from tryon.serving.run import free_port
+from tryon.serving.config import FetchConfig, ServeConfig
+from tryon.serving.jobs.config import JobsConfig
+from tryon.serving.run import free_port, read_serve_file, running_service
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +22,32 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     with redis_server(tmp_path_factory.mktemp("redis"), port):
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="package")
+def photo_port(photo_files: tuple[Path, Path]) -> Iterator[int]:
+    """Where a web server on loopback has person.png and garment.png."""
+    handler = partial(QuietHandler, directory=str(photo_files[0].parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="package")
+def url(
+    extract_bundle: str, photo_port: int, ray_local: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A real Ray Serve application, split into deployments, with batch jobs."""
+    groups = read_serve_file(ROOT / "serve_configs/cpu_split.yaml").config.groups
+    folder = tmp_path_factory.mktemp("jobs")
+    places = {name: str(folder / name) for name in ("store", "results", "uploads")}
+    fetch = FetchConfig(private_hosts=("127.0.0.1",), ports=(80, photo_port))
+    config = ServeConfig(bundle=extract_bundle, groups=groups, jobs=JobsConfig.model_validate(places), fetch=fetch)
+    with running_service(config, "127.0.0.1", free_port()) as base:
+        yield base

@@ -10,7 +10,7 @@ from tryon.data.annotate import ANNOTATION_STAGES
 from tryon.errors import BundleError, PipelineError
 from tryon.sample import ERROR_FIELDS
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
-from tryon.serving.graph import EXTRACTION, TRYON, GroupPlan, plan_groups
+from tryon.serving.graph import EXTRACTION, LAYERS, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
 
 ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste")
 
@@ -117,8 +117,9 @@ def test_a_bundle_need_not_refine(small_bundle: str, tmp_path: Path) -> None:
 
 def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: str) -> None:
     annotation, *others = plan(small_bundle, *DEFAULT_GROUPS)
-    assert set(annotation.parts) == {"tryon", "annotate_person", "annotate_garment"}
-    assert [set(one.parts) for one in others] == [{"tryon"}] * 3
+    assert set(annotation.parts) == {"tryon", "tryon_layers", "annotate_person", "annotate_garment"}
+    assert [set(one.parts) for one in others] == [{"tryon", "tryon_layers"}] * 3
+    assert set(others[-1].parts["tryon_layers"].keep) == {*TRYON_LAYERS.wanted, *LAYERS, *ERROR_FIELDS}
     annotation, *_, extraction = plan(extract_bundle, *DEFAULT_GROUPS)
     assert extraction.group.name == "extraction"
     assert set(extraction.parts) == {"extract"}
@@ -126,7 +127,7 @@ def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: 
     assert set(extraction.parts["extract"].given) <= set(annotation.parts["extract"].keep)
     assert "garment_mask" not in annotation.parts["extract"].stages
     fused = plan(extract_bundle, group("all", *ALL, "extract"))
-    assert set(fused[0].parts) == {"tryon", "annotate_person", "annotate_garment", "extract"}
+    assert set(fused[0].parts) == {"tryon", "tryon_layers", "annotate_person", "annotate_garment", "extract"}
     assert "extract" not in fused[0].parts["tryon"].stages
 
 

@@ -6,12 +6,8 @@ import base64
 import http.client
 import io
 import json
-import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,38 +32,6 @@ pytestmark = pytest.mark.ray
 TRYON, HEALTH, BATCH = "/api/v1/tryon", "/api/v1/health", "/api/v1/batch"
 TIMEOUT_S = 60
 PNG_WITH_MASK = {"output_format": "png", "return_mask": True}
-
-
-@pytest.fixture(scope="module")
-def photo_port(photo_files: tuple[Path, Path]) -> Iterator[int]:
-    """Where a web server on loopback has person.png and garment.png."""
-    handler = partial(QuietHandler, directory=str(photo_files[0].parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def url(
-    extract_bundle: str, photo_port: int, ray_local: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    from tryon.serving.config import FetchConfig, ServeConfig
-    from tryon.serving.jobs.config import JobsConfig
-    from tryon.serving.run import free_port, read_serve_file, running_service
-
-    groups = read_serve_file(ROOT / "serve_configs/cpu_split.yaml").config.groups
-    folder = tmp_path_factory.mktemp("jobs")
-    places = {name: str(folder / name) for name in ("store", "results", "uploads")}
-    fetch = FetchConfig(private_hosts=("127.0.0.1",), ports=(80, photo_port))
-    config = ServeConfig(bundle=extract_bundle, groups=groups, jobs=JobsConfig.model_validate(places), fetch=fetch)
-    with running_service(config, "127.0.0.1", free_port()) as base:
-        yield base
 
 
 @pytest.fixture

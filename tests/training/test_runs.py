@@ -27,7 +27,7 @@ from tryon.training.runs import SILENT_S, SILENT_UNKNOWN_S, find_run, find_runs
 
 NOW = 1_800_000_000.0
 Out = pytest.CaptureFixture[str]
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "link", "input"}
 
 
 class Tags(HTMLParser):

@@ -27,6 +27,7 @@ from tryon.serving.api import (
     TryOnOptions,
     TryOnResponse,
 )
+from tryon.serving.graph import LAYERS
 
 CLASSES = [label.name.lower().replace("_", "-") for label in Label]
 Row = Mapping[str, Any]
@@ -44,6 +45,7 @@ def tryon_response(row: Row, options: TryOnOptions, start: float) -> TryOnRespon
     return TryOnResponse(
         result_image=_base64(encode_result(result, options)),
         mask_image=_mask(row["result_mask"]) if options.return_mask else None,
+        layers=_layers(row) if options.return_layers else None,
         processing_time=_seconds(start),
         metadata=TryOnMetadata(
             input_resolution=size, output_resolution=size, notices=_notices(row, "person_notices", "garment_notices")
@@ -70,6 +72,13 @@ def annotate_response(person: Row | None, garment: Row | None, start: float) -> 
         classes=CLASSES,
         processing_time=_seconds(start),
     )
+
+
+def _layers(row: Row) -> dict[str, str]:
+    """What was made on the way, at the photo's own size."""
+    place = Placement.of_vector(row["person_placement"])
+    shown = {name: place.crop(row[name], row["result"].shape) for name in LAYERS if name in row}
+    return {name: _base64(encode_png(image)) for name, image in shown.items()}
 
 
 def _person(row: Row) -> PersonAnnotation:

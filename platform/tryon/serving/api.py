@@ -15,6 +15,7 @@ class TryOnOptions(Config):
     output_format: Literal["jpeg", "png"] = Field("jpeg", description="of the result image")
     quality: int = Field(95, ge=85, le=100, description="JPEG quality; PNG is lossless whatever it says")
     return_mask: bool = Field(False, description="also return the agnostic mask: 255 where pixels were generated")
+    return_layers: bool = Field(False, description="also return what was made on the way: agnostic, warped garment")
     category: Category = Field("upper", description="of the garment")
 
 
@@ -41,6 +42,7 @@ class TryOnResponse(BaseModel):
     status: Literal["success"] = "success"
     result_image: str = Field(description="base64 of the JPEG or PNG file")
     mask_image: str | None = Field(None, description="base64 of a PNG, if `return_mask`")
+    layers: dict[str, str] | None = Field(None, description="base64 of a PNG by name, if `return_layers`")
     processing_time: float = Field(description="seconds inside the service")
     metadata: TryOnMetadata
 

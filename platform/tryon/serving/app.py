@@ -12,6 +12,7 @@ from tryon import __version__, storage
 from tryon.config import parse_config
 from tryon.images import decode_photo
 from tryon.models.bundle import default_bundle
+from tryon.serving import page
 from tryon.serving.api import (
     AnnotateOptions,
     AnnotateResponse,
@@ -88,6 +89,7 @@ def make_api(config: ServeConfig) -> FastAPI:
     async def health() -> HealthResponse:
         return await this_ingress().health()
 
+    api.include_router(page.make_router())
     if config.jobs is not None:
 
         def check_image(data: bytes, name: str) -> object:

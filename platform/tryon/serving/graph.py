@@ -30,12 +30,14 @@ class Program:
         given: fields that a request brings.
         wanted: fields that its answer needs.
         stages: that it runs, of those the groups have; None: all but extraction.
+        extra: fields that the answer has where a stage adds them.
     """
 
     name: str
     given: tuple[str, ...]
     wanted: tuple[str, ...]
     stages: frozenset[str] | None = None
+    extra: tuple[str, ...] = ()
 
     def runs(self, stage: str) -> bool:
         """Whether a stage is part of it."""
@@ -48,6 +50,8 @@ TRYON = Program(
     ("id", "category", "person_file", "garment_file"),
     ("result", "result_mask", "person_notices", "garment_notices"),
 )
+LAYERS = ("agnostic", "warped_garment")
+TRYON_LAYERS = Program("tryon_layers", TRYON.given, (*TRYON.wanted, "person_placement"), extra=LAYERS)
 ANNOTATE_PERSON = Program(
     "annotate_person",
     ("id", "category", "person_file"),
@@ -66,7 +70,7 @@ EXTRACTION = Program(
     ("garment", "garment_mask", "person_notices"),
     PERSON_STAGES | {EXTRACT},
 )
-PROGRAMS = (TRYON, ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION)
+PROGRAMS = (TRYON, TRYON_LAYERS, ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION)
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,14 @@ def _cut_program(program: Program, groups: list[list[str]]) -> dict[int, Part]:
     specs = [[StageSpec(name=name) for name in names] for _, names in kept]
     found: dict[int, Part] = {}
     known = set(program.given)
-    for (place, names), keep in zip(kept, live_fields(specs, program.wanted), strict=True):
+    added = {field for _, names in kept for name in names for field in stage_class(name).adds}
+    wanted = (*program.wanted, *(field for field in program.extra if field in added))
+    for (place, names), keep in zip(kept, live_fields(specs, wanted), strict=True):
         before = tuple(sorted(known))
         known |= {field for name in names for field in stage_class(name).adds}
         known &= set(keep)
         found[place] = Part(tuple(names), before, keep)
-    missing = [name for name in program.wanted if name not in known]
+    missing = [name for name in wanted if name not in known]
     if missing:
         raise PipelineError(f"no stage of the groups adds {missing[0]!r}", code="field-missing")
     return found

@@ -32,7 +32,7 @@ from tryon.serving.api import (
 from tryon.serving.config import ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError
 from tryon.serving.fetch import Fetcher
-from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, Program
+from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, TRYON_LAYERS, Program
 from tryon.serving.jobs.host import JobHost
 from tryon.serving.jobs.service import JobService
 from tryon.serving.metrics import IngressMetrics
@@ -123,7 +123,8 @@ class Ingress:
         options: TryOnOptions = parse_config(TryOnOptions, with_format(told, media), "options")
         person = await body.photo("person", self._fetcher)
         garment = await body.photo("garment", self._fetcher)
-        row = await self._through(TRYON, pair(person, garment, options))
+        program = TRYON_LAYERS if options.return_layers and media is None else TRYON
+        row = await self._through(program, pair(person, garment, options))
         if media is not None:
             return Response(await asyncio.to_thread(encode_result, row["result"], options), media_type=media)
         return await asyncio.to_thread(tryon_response, row, options, start)

@@ -41,13 +41,13 @@ SOME_ITEMS: list[JsonValue] = [
 
 
 class BatchOptions(TryOnOptions):
-    """As the options of a single try-on; the mask is not among a batch's results."""
+    """As the options of a single try-on; a batch's results are images alone."""
 
-    @field_validator("return_mask")
+    @field_validator("return_mask", "return_layers")
     @classmethod
-    def _no_mask(cls, value: bool) -> bool:
+    def _image_alone(cls, value: bool) -> bool:
         if value:
-            raise ValueError("a batch returns no masks; POST /api/v1/tryon does")
+            raise ValueError("a batch returns no masks and layers; POST /api/v1/tryon does")
         return value
 
 
