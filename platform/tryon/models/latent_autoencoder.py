@@ -39,7 +39,7 @@ class LatentAutoencoderConfig(Config):
     patch: int = Field(4, ge=1, le=8, description="side of the pixel blocks it works on; published ones: 1")
     widths: tuple[int, ...] = Field((48, 64), min_length=1, max_length=6, description="channels of each level")
     num_blocks: int = Field(1, ge=1, le=8, description="residual blocks a level; the decoder has one more")
-    latent_channels: int = Field(8, ge=1, le=64, description="channels of the latent")
+    latent_channels: int = Field(16, ge=1, le=64, description="channels of the latent")
     attention: bool = Field(True, description="self-attention at the coarsest level")
     quant_conv: bool = Field(True, description="1x1 convolutions on both sides of the latent, as Stable Diffusion's")
     num_groups: int | None = Field(None, ge=1, le=64, description="of the norms; null: the most that fit, up to 32")
