@@ -21,14 +21,6 @@ SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those that start Ray or count on its speed stay in one process, in their order."""
-    for item in items:
-        if item.get_closest_marker("ray") or "ray_local" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with real photos and published layouts, for measuring; tests that need it skip where it is absent."""

@@ -12,7 +12,12 @@ import pytest
 
 from tests.test_interrupt import wait_for
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("service"),
+]
 
 PATIENCE_MS = 90_000
 

@@ -27,7 +27,7 @@ from tests.test_interrupt import wait_for
 from tryon import __version__
 from tryon.client import Client, PairInput, RefusedError
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("service")]
 
 TRYON, HEALTH, BATCH = "/api/v1/tryon", "/api/v1/health", "/api/v1/batch"
 TIMEOUT_S = 60
@@ -453,10 +453,9 @@ def test_eight_at_once(url: str, photos: tuple[bytes, bytes]) -> None:
 def test_a_replica_that_dies_costs_no_request(url: str, photos: tuple[bytes, bytes]) -> None:
     expected = post(url, *photos, PNG_WITH_MASK).json()["result_image"]
     for group in ("annotation", "synthesis"):
-        (victim,) = (
-            process for process in psutil.process_iter(["cmdline"])
-            if process.info["cmdline"] and process.info["cmdline"][0].startswith(f"ray::ServeReplica:tryon:{group}")
-        )  # fmt: skip
+        name = f"ray::ServeReplica:tryon:{group}"
+        mine = psutil.Process().children(recursive=True)  # Ray's processes are below this one
+        (victim,) = (process for process in mine if process.cmdline()[:1] and process.cmdline()[0].startswith(name))
         with ThreadPoolExecutor(6) as pool:
             replies = [pool.submit(post, url, *photos, PNG_WITH_MASK) for _ in range(6)]
             victim.kill()
