@@ -20,7 +20,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("tryon.console.console._width", 200)
     monkeypatch.setattr(importlib.metadata, "version", without)
     return run_main(monkeypatch, "doctor"), capsys.readouterr().out
 
@@ -30,7 +30,7 @@ def line_of(text: str, what: str) -> str:
 
 
 def test_all_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("tryon.console.console._width", 200)
     assert run_main(monkeypatch, "doctor") == 0
     out = capsys.readouterr().out
     for what in NEEDED:
@@ -50,7 +50,7 @@ def test_a_missing_package_is_named_with_its_cure(report: tuple[int, str]) -> No
 
 def test_a_missing_extra_is_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "EXTRAS", {"no-such-package": "pip install 'tryon[gpu]'"})
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("tryon.console.console._width", 200)
     assert run_main(monkeypatch, "doctor") == 0
     line = line_of(capsys.readouterr().out, "no-such-package")
     assert "optional" in line
@@ -63,7 +63,7 @@ def test_a_library_that_does_not_load_is_named(
     def broken() -> str:
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("tryon.console.console._width", 200)
     monkeypatch.setattr(doctor, "_import_cv2", broken)
     assert run_main(monkeypatch, "doctor") == 1
     line = line_of(capsys.readouterr().out, "image library")
@@ -74,7 +74,7 @@ def test_a_library_that_does_not_load_is_named(
 def test_a_named_bundle_that_is_not_there_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("tryon.console.console._width", 300)
     monkeypatch.setenv("TRYON_BUNDLE", "nowhere/bundle")
     assert run_main(monkeypatch, "doctor") == 0
     assert "nowhere/bundle" in line_of(capsys.readouterr().out, "default bundle")
