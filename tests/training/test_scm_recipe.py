@@ -12,11 +12,12 @@ import torch
 from tryon.data.shards import read_shard
 from tryon.errors import BundleError, ConfigError
 from tryon.models.bundle import load_bundle, read_manifest, tryon_stages
+from tryon.options import read_options
 from tryon.sample import Batch
 from tryon.stages.refine import Refine, RefineByGarment
 from tryon.stages.registry import build_stage
 from tryon.training.contexts import faulty_contexts, true_warp, with_faults
-from tryon.training.recipes.scm import ScmRecipe, psnr_inside
+from tryon.training.recipes.scm import ScmOptions, ScmRecipe, psnr_inside
 from tryon.training.run import check_run, run
 
 SIZE = (128, 96)
@@ -34,6 +35,12 @@ def batch(small_data: str) -> Batch:
 def recipe_of(bundle: str, context: str) -> ScmRecipe:
     torch.manual_seed(0)
     return ScmRecipe({"width": 8}, SIZE, load_bundle(bundle), {"context": context})
+
+
+def test_the_word_true_is_no_truth_value() -> None:
+    assert ScmOptions.model_validate({"context": read_options(None, ["context=true"])["context"]}).context == "true"
+    with pytest.raises(ValueError, match="warped"):
+        ScmOptions.model_validate({"context": False})
 
 
 def test_contexts_in_training_and_in_use(small_bundle: str, batch: Batch) -> None:

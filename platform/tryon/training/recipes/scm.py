@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from tryon.config import Config, parse_config
@@ -30,6 +30,11 @@ class ScmOptions(Config):
         "warped",
         description="warped garment, garment photo, or in training the true warp with faults, later the warped garment",
     )
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _word(cls, value: object) -> object:
+        return "true" if value is True else value  # what YAML makes of the word
 
 
 class ScmRecipe(Recipe):
