@@ -14,6 +14,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "60"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("TRYON_BUNDLE", None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once, and OpenMP's threads wait by spinning
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]

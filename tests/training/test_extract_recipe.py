@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ SIZE = (64, 48)
 TINY = {"width": 4, "fused": 8}
 COLUMNS = (*ExtractRecipe.reads, "id", "true_flow")
 GAN = {"gan": "lsgan", "gan_width": 4, "perceptual": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    """With one thread oneDNN of torch 2.13 writes beyond its memory in a backward pass of pictures this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
