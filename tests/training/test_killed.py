@@ -110,7 +110,7 @@ def share(part: int) -> int:
     return (NUM_KILLS + part) // 2
 
 
-@pytest.mark.timeout(60 + 150 * NUM_KILLS)
+@pytest.mark.timeout(60 + 240 * NUM_KILLS)
 def test_one_worker_killed_again_and_again_ends_with_the_weights_of_an_unbroken_run(
     small_data: str, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_one_worker_killed_again_and_again_ends_with_the_weights_of_an_unbroken_
     assert weights(tmp_path / "killed") == weights(tmp_path / "unbroken")
 
 
-@pytest.mark.timeout(60 + 150 * NUM_KILLS)
+@pytest.mark.timeout(60 + 240 * NUM_KILLS)
 def test_two_workers_reach_the_end_whichever_of_them_is_killed(small_data: str, tmp_path: Path) -> None:
     num = share(0)
     steps = STEPS_A_KILL * num
