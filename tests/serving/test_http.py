@@ -482,8 +482,9 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
             now = prometheus.query(requests_of)
             return {key: value - before.get(key, 0) for key, value in now.items() if value != before.get(key, 0)}
 
-        wait_for(lambda: sum(grown().values()) >= 3, 60, "the requests")
-        assert grown() == {("ok", "200"): 2, ("no-person", "422"): 1}
+        # At least: what was counted before may be told later than this began.
+        least = {("ok", "200"): 2, ("no-person", "422"): 1}
+        wait_for(lambda: all(grown().get(key, 0) >= num for key, num in least.items()), 60, "the requests")
         stages = prometheus.query("sum by (stage) (ray_tryon_stage_seconds_count)")
         assert {("pose",), ("warp",), ("synthesize",), ("refine",), ("extract",)} <= set(stages)
         lookups = prometheus.query("sum by (photo, found) (ray_tryon_cache_lookups_total)")
