@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tryon import storage
-from tryon.client import Client, Extraction, TryOn
+from tryon.client import Client
+from tryon.client.replies import Made
 from tryon.console import say
 from tryon.infer import check_category, check_out, say_notices
 
@@ -53,7 +54,7 @@ def extract_by_service(url: str, key: str | None, person: Path, out: Path, *, ca
         _keep(client.extract(person, category=category, output_format=FORMATS[out.suffix.lower()]), out)
 
 
-def _keep(made: TryOn | Extraction, out: Path) -> None:
+def _keep(made: Made, out: Path) -> None:
     storage.write_bytes(str(out), made.image)
     say_notices(*made.notices)
     width, height = made.size

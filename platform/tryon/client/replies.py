@@ -52,12 +52,12 @@ class UnreachableError(ServiceError):
 
 
 @dataclass(frozen=True)
-class TryOn:
-    """A finished try-on.
+class Made:
+    """An image that the service made.
 
     Attributes:
-        image: the result's file.
-        mask: PNG file of the agnostic mask, where it was asked for.
+        image: its file.
+        mask: PNG file, where it was asked for: of a try-on the agnostic mask, of an extraction the garment's.
         seconds: inside the service.
         size: (width, height) px.
         notices: what was converted on decoding.
@@ -70,54 +70,34 @@ class TryOn:
     size: tuple[int, int]
     notices: tuple[str, ...] = ()
     request_id: str | None = None
+
+
+class TryOn(Made):
+    """A finished try-on."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any], request_id: str | None) -> Self:
         """From the answer's JSON."""
         told = TryOnResponse.model_validate(body)
-        size = told.metadata.output_resolution
-        return cls(
-            base64.b64decode(told.result_image),
-            base64.b64decode(told.mask_image) if told.mask_image is not None else None,
-            told.processing_time,
-            (size.width, size.height),
-            tuple(told.metadata.notices),
-            request_id,
-        )
+        size = (told.metadata.output_resolution.width, told.metadata.output_resolution.height)
+        image, mask = base64.b64decode(told.result_image), _decoded(told.mask_image)
+        return cls(image, mask, told.processing_time, size, tuple(told.metadata.notices), request_id)
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """An extracted garment.
-
-    Attributes:
-        image: the garment photo's file.
-        mask: PNG file of the garment's mask, where it was asked for.
-        seconds: inside the service.
-        size: (width, height) px.
-        notices: what was converted on decoding.
-        request_id: of the request.
-    """
-
-    image: bytes
-    mask: bytes | None
-    seconds: float
-    size: tuple[int, int]
-    notices: tuple[str, ...] = ()
-    request_id: str | None = None
+class Extraction(Made):
+    """An extracted garment."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any], request_id: str | None) -> Self:
         """From the answer's JSON."""
         told = ExtractResponse.model_validate(body)
-        return cls(
-            base64.b64decode(told.garment_image),
-            base64.b64decode(told.mask_image) if told.mask_image is not None else None,
-            told.processing_time,
-            (told.resolution.width, told.resolution.height),
-            tuple(told.notices),
-            request_id,
-        )
+        size = (told.resolution.width, told.resolution.height)
+        image, mask = base64.b64decode(told.garment_image), _decoded(told.mask_image)
+        return cls(image, mask, told.processing_time, size, tuple(told.notices), request_id)
+
+
+def _decoded(text: str | None) -> bytes | None:
+    return base64.b64decode(text) if text is not None else None
 
 
 @dataclass(frozen=True)
