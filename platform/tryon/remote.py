@@ -10,8 +10,6 @@ from tryon.client.replies import Made
 from tryon.console import say
 from tryon.infer import check_category, check_out, say_notices
 
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-
 
 def infer_by_service(url: str, key: str | None, person: Path, garment: Path, out: Path, *, category: str) -> None:
     """Sends two photos to a service, writes the try-on, and says what was done.
@@ -31,7 +29,7 @@ def infer_by_service(url: str, key: str | None, person: Path, garment: Path, out
     check_out(out)
     check_category(category)
     with Client(url, key=key) as client:
-        _keep(client.tryon(person, garment, category=category, output_format=FORMATS[out.suffix.lower()]), out)
+        _keep(client.tryon(person, garment, category=category, output_format=_format(out)), out)
 
 
 def extract_by_service(url: str, key: str | None, person: Path, out: Path, *, category: str | None) -> None:
@@ -51,7 +49,12 @@ def extract_by_service(url: str, key: str | None, person: Path, out: Path, *, ca
     if category is not None:
         check_category(category)
     with Client(url, key=key) as client:
-        _keep(client.extract(person, category=category, output_format=FORMATS[out.suffix.lower()]), out)
+        _keep(client.extract(person, category=category, output_format=_format(out)), out)
+
+
+def _format(out: Path) -> str:
+    """The API's word for a file's format; `check_out` has seen to its name."""
+    return "png" if out.suffix.lower() == ".png" else "jpeg"
 
 
 def _keep(made: Made, out: Path) -> None:

@@ -5,6 +5,7 @@ Shape legend: b batch, h, w network size in px, z latent channels, y, x latent s
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -64,9 +65,9 @@ class LatentInpainter(Tuned):
         self._add(parts)
         self.settle(all_of_it=config.base is None)  # random parts lie nowhere else
 
+    @abstractmethod
     def _add(self, parts: Parts) -> None:
         """Takes over the other parts, changes the U-Net, and decides what is trained."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> Self:
         """The autoencoder is frozen, and stays as it is in use."""

@@ -47,7 +47,7 @@ class Body:
 
     def has(self, name: str) -> bool:
         """Whether a photo, e.g. ``"garment"``, is given in one way or another."""
-        return any(self._value(field) is not None for field in (f"{name}_image", f"{name}_url"))
+        return any(self.values.get(field) is not None for field in (f"{name}_image", f"{name}_url"))
 
     async def photo(self, name: str, fetcher: Fetcher) -> bytes:
         """A photo's file.
@@ -62,7 +62,7 @@ class Body:
             FetchError: see `Fetcher.fetch`.
         """
         field, url_field = f"{name}_image", f"{name}_url"
-        value, url = self._value(field), self._value(url_field)
+        value, url = self.values.get(field), self.values.get(url_field)
         if value is None and url is None:
             text = f"the form field {field!r} is missing ({url_field!r} would do too)"
             raise SampleError(text, code="field-missing", field=field)
@@ -88,7 +88,7 @@ class Body:
         Raises:
             ConfigError: no JSON object.
         """
-        value = self._value("options")
+        value = self.values.get("options")
         if value is None:
             return {}
         if isinstance(value, str):
@@ -96,9 +96,6 @@ class Body:
         if not isinstance(value, Mapping):
             raise _no_object(value, "options", "options")
         return value
-
-    def _value(self, field: str) -> Any:
-        return self.values.get(field)
 
 
 def json_object(content: str | bytes, what: str, field: str) -> dict[str, Any]:
