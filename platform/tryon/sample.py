@@ -79,6 +79,8 @@ FIELDS: Mapping[str, Field] = _table(
     Field("person_uri", Kind.TEXT, "null, or where the person photo was read"),
     Field("garment_uri", Kind.TEXT, "null, or where the garment photo was read"),
     Field("metadata", Kind.TEXT, "null, or a JSON object of what else the source told"),
+    Field("sampling_seed", Kind.NUMBER, "null, or the seed of the noise that this try-on is sampled from"),
+    Field("sampling_steps", Kind.NUMBER, "null, or how many steps of the solver this try-on is sampled in"),
     Field("photo_file", Kind.FILE, "photo of which nobody has said whether it shows a person or a garment"),
     Field("photo_kind", Kind.TEXT, "null, or what sorting found `photo_file` to be: person or garment"),
     Field("person_file", Kind.FILE, "person photo as it was given"),

@@ -37,28 +37,42 @@ class AsyncClient:
     async def tryon(
         self,
         person: Photo,
-        garment: Photo,
+        garment: Photo | Sequence[Photo],
         *,
-        category: str | None = None,
+        category: str | Sequence[str] | None = None,
         output_format: str = "png",
         quality: int | None = None,
         return_mask: bool | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        num_samples: int | None = None,
     ) -> TryOn:
-        """Tries a garment on a person.
+        """Tries a garment on a person, or several together.
 
         Args:
             person: photo of one person: a file's bytes, its path, or a URL that the service fetches.
-            garment: photo of the garment alone.
+            garment: photo of the garment alone; several are put on one after the other, and each needs its category.
             category: upper, lower or dress; None: the service's default, upper.
             output_format: png or jpeg.
             quality: of a JPEG, 85 to 100.
             return_mask: also give the agnostic mask.
+            seed: of the noise, where the service's network samples.
+            steps: of its solver.
+            num_samples: pictures, of seed, seed + 1, ...
 
         Raises:
             RefusedError: a photo or an option cannot be used.
             BusyServiceError, UnreachableError, ServiceError: see `tryon.client.calls.send`.
         """
-        told = chosen(category=category, output_format=output_format, quality=quality, return_mask=return_mask)
+        told = chosen(
+            category=category,
+            output_format=output_format,
+            quality=quality,
+            return_mask=return_mask,
+            seed=seed,
+            steps=steps,
+            num_samples=num_samples,
+        )
         return await self._do(calls.tryon(self._retries, person, garment, told))
 
     async def extract(

@@ -129,7 +129,7 @@ def fault(path: str, response: httpx.Response | None, reply: object, tried: int)
     return kind(message, code=code, field=at, status=status, request_id=told)
 
 
-def tryon(retries: Retries, person: Photo, garment: Photo, options: Mapping[str, Any]) -> Call[TryOn]:
+def tryon(retries: Retries, person: Photo, garment: Photo | Sequence[Photo], options: Mapping[str, Any]) -> Call[TryOn]:
     """`POST /tryon`."""
     reply = yield from send(retries, "POST", "/tryon", **form({"person": person, "garment": garment}, options))
     return TryOn.of(reply.json(), reply.headers.get("x-request-id"))
@@ -253,11 +253,19 @@ def wait(retries: Retries, job_id: str, timeout_s: float | None, poll_s: float) 
         yield Wait(poll_s)
 
 
-def form(photos: Mapping[str, Photo], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The form of a request with photos."""
-    files = {f"{name}_image": (name, read(photo)) for name, photo in photos.items() if not is_url(photo)}
-    data = {f"{name}_url": photo for name, photo in photos.items() if is_url(photo)}
-    return {"files": files, "data": {**data, "options": json.dumps(dict(options))}}
+def form(photos: Mapping[str, Photo | Sequence[Photo]], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The form of a request with photos; of a sequence its field is there several times."""
+    given = [(name, photo) for name, told in photos.items() for photo in _each(told)]
+    files = [(f"{name}_image", (name, read(photo))) for name, photo in given if not is_url(photo)]
+    data: dict[str, Any] = {"options": json.dumps(dict(options))}
+    for name, photo in given:
+        if is_url(photo):
+            data.setdefault(f"{name}_url", []).append(photo)
+    return {"files": files, "data": data}
+
+
+def _each(told: Photo | Sequence[Photo]) -> Sequence[Photo]:
+    return (told,) if isinstance(told, bytes | str | Path) else told
 
 
 def is_url(photo: Photo) -> bool:

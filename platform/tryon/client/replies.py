@@ -72,8 +72,15 @@ class Made:
     request_id: str | None = None
 
 
+@dataclass(frozen=True)
 class TryOn(Made):
-    """A finished try-on."""
+    """A finished try-on.
+
+    Attributes:
+        samples: files of all pictures, where more than one was asked for; `image` is the first.
+    """
+
+    samples: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, body: Mapping[str, Any], request_id: str | None) -> Self:
@@ -81,7 +88,8 @@ class TryOn(Made):
         told = TryOnResponse.model_validate(body)
         size = (told.metadata.output_resolution.width, told.metadata.output_resolution.height)
         image, mask = base64.b64decode(told.result_image), _decoded(told.mask_image)
-        return cls(image, mask, told.processing_time, size, tuple(told.metadata.notices), request_id)
+        samples = tuple(base64.b64decode(one) for one in told.samples or ())
+        return cls(image, mask, told.processing_time, size, tuple(told.metadata.notices), request_id, samples)
 
 
 class Extraction(Made):

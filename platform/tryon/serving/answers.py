@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from tryon.codec import UInt8, encode_jpeg, encode_png
 from tryon.images import Placement
-from tryon.models.bundle import BundleManifest
 from tryon.sample import Label
 from tryon.serving.api import (
     AnnotateResponse,
@@ -24,26 +23,29 @@ from tryon.serving.api import (
     PersonAnnotation,
     Resolution,
     TryOnMetadata,
-    TryOnOptions,
     TryOnResponse,
+    TryOnSettings,
 )
 from tryon.serving.graph import LAYERS
+from tryon.serving.router import Model
 
 CLASSES = [label.name.lower().replace("_", "-") for label in Label]
 Row = Mapping[str, Any]
 
 
-def encode_result(image: UInt8, options: TryOnOptions | ExtractOptions) -> bytes:
+def encode_result(image: UInt8, options: TryOnSettings | ExtractOptions) -> bytes:
     """The file of an image (h, w, 3)."""
     return encode_png(image) if options.output_format == "png" else encode_jpeg(image, options.quality)
 
 
-def tryon_response(row: Row, options: TryOnOptions, start: float) -> TryOnResponse:
-    """The answer for a finished row of a request that came at `start` (`time.perf_counter`)."""
-    result = row["result"]
-    size = _resolution(result)
+def tryon_response(rows: Sequence[Row], options: TryOnSettings, start: float) -> TryOnResponse:
+    """The answer for finished rows, one a sample, of a request that came at `start` (`time.perf_counter`)."""
+    row = rows[0]
+    size = _resolution(row["result"])
+    pictures = [_base64(encode_result(one["result"], options)) for one in rows]
     return TryOnResponse(
-        result_image=_base64(encode_result(result, options)),
+        result_image=pictures[0],
+        samples=pictures if len(pictures) > 1 else None,
         mask_image=_mask(row["result_mask"]) if options.return_mask else None,
         layers=_layers(row) if options.return_layers else None,
         processing_time=_seconds(start),
@@ -117,8 +119,9 @@ def _garment(row: Row) -> GarmentAnnotation:
     )
 
 
-def model_info(name: str, manifest: BundleManifest) -> ModelInfo:
-    """A bundle, without where it lies."""
+def model_info(name: str, model: Model) -> ModelInfo:
+    """A bundle, of where it lies the folder's name alone."""
+    manifest = model.manifest
     networks = [
         NetworkInfo(
             role=role,
@@ -132,7 +135,8 @@ def model_info(name: str, manifest: BundleManifest) -> ModelInfo:
     ]
     height, width = manifest.working_size
     return ModelInfo(
-        name=name,
+        model=name,
+        name=model.uri.rstrip("/").rpartition("/")[2],
         tryon_version=manifest.tryon_version,
         working_resolution=Resolution(width=width, height=height),
         weights_licence=manifest.weights_licence,

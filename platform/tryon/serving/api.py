@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tryon.config import Category, Config
 
+MAX_SEED = 2**31 - 1
+MODEL = Field(None, max_length=64, description="which of the service's bundles; null: the default one")
 
-class TryOnOptions(Config):
-    """The `options` form field of a try-on, JSON."""
+
+class TryOnSettings(Config):
+    """What a try-on is to give back, and how it is sampled."""
 
     output_format: Literal["jpeg", "png"] = Field("jpeg", description="of the result image")
     quality: int = Field(95, ge=85, le=100, description="JPEG quality; PNG is lossless whatever it says")
     return_mask: bool = Field(False, description="also return the agnostic mask: 255 where pixels were generated")
     return_layers: bool = Field(False, description="also return what was made on the way: agnostic, warped garment")
+    model: str | None = MODEL
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="of the noise; for a network that samples")
+    steps: int | None = Field(None, ge=1, le=200, description="of the solver; for a network that samples")
+
+
+class TryOnOptions(TryOnSettings):
+    """Of one garment, put on once."""
+
     category: Category = Field("upper", description="of the garment")
+
+
+class TryOnCall(TryOnSettings):
+    """The `options` of a try-on: of a garment, or of several that are worn together; of one picture or more."""
+
+    category: Category | tuple[Category, ...] = Field(
+        "upper", description="of the garment; of several garments one each, in the order they are put on"
+    )
+    num_samples: int = Field(1, ge=1, le=8, description="pictures of a network that samples, of seed, seed + 1, ...")
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """Of the garments, in their order."""
+        return self.category if isinstance(self.category, tuple) else (self.category,)
+
+    @field_validator("category")
+    @classmethod
+    def _each_once(cls, value: Category | tuple[Category, ...]) -> Category | tuple[Category, ...]:
+        if isinstance(value, tuple) and not 1 <= len(set(value)) == len(value):
+            raise ValueError("one category a garment, each at most once")
+        return value
+
+    @model_validator(mode="after")
+    def _seeds_in_range(self) -> Self:
+        if (self.seed or 0) + self.num_samples - 1 > MAX_SEED:
+            raise ValueError(f"seed {self.seed} and num_samples {self.num_samples} go past the last seed, {MAX_SEED}")
+        return self
+
+    def one(self, garment: int, sample: int) -> TryOnOptions:
+        """Of one of the garments, for one of the pictures."""
+        shared = {name: getattr(self, name) for name in TryOnSettings.model_fields}
+        if self.num_samples > 1:
+            shared["seed"] = (self.seed or 0) + sample
+        return TryOnOptions(**shared, category=self.categories[garment])
 
 
 class Resolution(BaseModel):
@@ -42,6 +87,7 @@ class TryOnResponse(BaseModel):
     status: Literal["success"] = "success"
     result_image: str = Field(description="base64 of the JPEG or PNG file")
     mask_image: str | None = Field(None, description="base64 of a PNG, if `return_mask`")
+    samples: list[str] | None = Field(None, description="base64 of each picture's file, if `num_samples` is above 1")
     layers: dict[str, str] | None = Field(None, description="base64 of a PNG by name, if `return_layers`")
     processing_time: float = Field(description="seconds inside the service")
     metadata: TryOnMetadata
@@ -54,6 +100,7 @@ class ExtractOptions(Config):
     quality: int = Field(95, ge=85, le=100, description="JPEG quality; PNG is lossless whatever it says")
     return_mask: bool = Field(False, description="also return the garment's mask: 255 where the image shows it")
     category: Category | None = Field(None, description="of the garment; null: the one that is worn most plainly")
+    model: str | None = MODEL
 
 
 class ExtractResponse(BaseModel):
@@ -71,6 +118,7 @@ class AnnotateOptions(Config):
     """The `options` of an annotation."""
 
     category: Category = Field("upper", description="of the garment that `agnostic_mask` makes room for")
+    model: str | None = MODEL
 
 
 class PersonAnnotation(BaseModel):
@@ -116,6 +164,7 @@ class NetworkInfo(BaseModel):
 class ModelInfo(BaseModel):
     """A bundle that the service has."""
 
+    model: str = Field(description="the name that `options.model` chooses it by")
     name: str
     tryon_version: str
     working_resolution: Resolution

@@ -21,18 +21,18 @@ from tryon.serving.api import (
     ExtractResponse,
     HealthResponse,
     ModelsResponse,
-    TryOnOptions,
+    TryOnCall,
     TryOnResponse,
 )
-from tryon.serving.config import GroupConfig, ServeConfig
+from tryon.serving.config import DEFAULT_MODEL, GroupConfig, ServeConfig
 from tryon.serving.faults import install
-from tryon.serving.graph import plan_groups
-from tryon.serving.group import StageGroup
+from tryon.serving.graph import bundle_uris, plan_groups
 from tryon.serving.guard import SCHEMES, owner_of, protect
 from tryon.serving.ingress import MEDIA, Ingress
 from tryon.serving.jobs.routes import make_router
 from tryon.serving.metrics import Counted, IngressMetrics
 from tryon.serving.photos import described
+from tryon.serving.replica import GroupReplica
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
@@ -56,8 +56,8 @@ def make_api(config: ServeConfig) -> FastAPI:
         "/api/v1/tryon",
         response_model=TryOnResponse,
         responses={**ERRORS, **IMAGES},
-        summary="Try a garment on a person",
-        openapi_extra=described({"person": True, "garment": True}, TryOnOptions),
+        summary="Try a garment, or several together, on a person",
+        openapi_extra=described({"person": True, "garment": True}, TryOnCall, several={"garment"}),
     )
     async def tryon(request: Request) -> Any:
         return await this_ingress().tryon(await this_ingress().body(request), asked_media(request))
@@ -134,27 +134,28 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     """
     config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
     # Absolute: a replica may run in another folder.
+    uris = bundle_uris(config)
     places: dict[str, Any] = {"bundle": storage.absolute(config.bundle or default_bundle())}
+    places["bundles"] = {name: storage.absolute(uri) for name, uri in config.bundles.items()}
     if config.keys is not None:
         places["keys"] = storage.absolute(config.keys)
     if config.jobs is not None:
         places["jobs"] = config.jobs.absolute()
     config = config.model_copy(update=places)
-    handles: list[Any] = []
-    programs: dict[str, list[int]] = {}
-    plans = plan_groups(config)
-    for place, plan in enumerate(plans):
-        deployment = serve.deployment(
-            StageGroup,
-            name=plan.group.name,
-            **replicas(plan.group),
-            max_ongoing_requests=2,
+    used = {plan.group.name for uri in uris.values() for plan in plan_groups(config, uri)}
+    groups = {
+        group.name: serve.deployment(
+            GroupReplica,
+            name=group.name,
+            **replicas(group),
+            max_ongoing_requests=2 * group.max_batch_size,
             max_queued_requests=config.max_queued_requests,
-            ray_actor_options={"num_cpus": plan.group.num_cpus, "num_gpus": plan.group.num_gpus},
-        )
-        handles.append(deployment.bind(plan.specs, plan.parts, config.cache_mb))
-        for name in plan.parts:
-            programs.setdefault(name, []).append(place)
+            ray_actor_options={"num_cpus": group.num_cpus, "num_gpus": group.num_gpus},
+            user_config={"bundle": uris[DEFAULT_MODEL]},
+        ).bind(config, group.name)
+        for group in config.groups
+        if group.name in used
+    }
 
     def routes() -> FastAPI:
         return make_api(config)
@@ -165,7 +166,4 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
         max_ongoing_requests=config.max_queued_requests,
         ray_actor_options={"num_cpus": config.num_cpus},
     )
-    always = [
-        i for i, plan in enumerate(plans) if plan.group.autoscaling is None or plan.group.autoscaling.min_replicas
-    ]
-    return front.bind(config, handles, programs, always)
+    return front.bind(config, groups)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tryon.config import Config, ImageLimits
 from tryon.serving.jobs.config import JobsConfig
@@ -36,6 +37,8 @@ class GroupConfig(Config):
     autoscaling: AutoscalingConfig | None = Field(None, description="copies by load")
     num_cpus: float = Field(0.25, ge=0, description="CPUs a replica reserves (scheduling only)")
     num_gpus: float = Field(0.0, ge=0, description="GPU share a replica reserves")
+    max_batch_size: int = Field(1, ge=1, le=256, description="requests that go through the stages together")
+    batch_wait_s: float = Field(0.01, ge=0, le=10, description="that a batch waits for more requests, seconds")
 
     @property
     def is_always_there(self) -> bool:
@@ -64,6 +67,8 @@ DEFAULT_GROUPS = (
 )
 
 
+DEFAULT_MODEL = "default"  # the name of the bundle that serves requests that name none
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 _NAME = r"[a-z0-9_:-]+(\.[a-z0-9_-]+)*"  # also an address
 AnyHost = Annotated[str, Field(pattern=rf"^(\*|(\*\.)?{_NAME})$", max_length=253)]
 NamedHost = Annotated[str, Field(pattern=rf"^(\*\.)?{_NAME}$", max_length=253)]
@@ -86,10 +91,26 @@ class FetchConfig(Config):
     total_s: float = Field(20.0, gt=0, description="for all of it, redirects too, seconds")
 
 
-class ServeConfig(Config):
-    """The service."""
+class BundlesConfig(Config):
+    """Which bundles are served. As `user_config` of the deployment `ingress` it is taken up without a restart."""
 
     bundle: str | None = Field(None, description="bundle URI; None: TRYON_BUNDLE, else the demo's")
+    bundles: Mapping[ModelName, str] = Field(
+        default_factory=dict, description="URIs of others by the name that `options.model` of a request chooses"
+    )
+
+    @field_validator("bundles")
+    @classmethod
+    def _not_the_default(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if DEFAULT_MODEL in value:
+            raise ValueError(f"{DEFAULT_MODEL!r} is the name of the one at `bundle`")
+        return value
+
+
+class ServeConfig(BundlesConfig):
+    """The service."""
+
+    bundles_per_replica: int = Field(3, ge=1, le=1000, description="that a replica holds; a further one takes a place")
     groups: tuple[GroupConfig, ...] = Field(DEFAULT_GROUPS, min_length=1, description="deployments, in order")
     limits: ImageLimits = Field(default_factory=ImageLimits, description="what is taken of a photo")
     num_cpus: float = Field(0.25, ge=0, description="CPUs the ingress reserves (scheduling only)")

@@ -6,7 +6,7 @@ groups' stages, so a network is loaded once however many programs use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tryon import storage
@@ -15,7 +15,7 @@ from tryon.engines.in_process import check_needs, live_fields
 from tryon.errors import PipelineError
 from tryon.models.bundle import STAGE_ROLES, BundleManifest, default_bundle, read_manifest, role_stages
 from tryon.models.versions import pinned
-from tryon.serving.config import GroupConfig, ServeConfig
+from tryon.serving.config import DEFAULT_MODEL, BundlesConfig, GroupConfig, ServeConfig
 from tryon.stages.registry import stage_class
 
 EXTRACT = "extract"  # the stage
@@ -47,7 +47,7 @@ class Program:
 PERSON_STAGES = frozenset({"decode_person", "fit_person", "pose", "parse"})
 TRYON = Program(
     "tryon",
-    ("id", "category", "person_file", "garment_file"),
+    ("id", "category", "person_file", "garment_file", "sampling_seed", "sampling_steps"),
     ("result", "result_mask", "person_notices", "garment_notices"),
 )
 LAYERS = ("agnostic", "warped_garment")
@@ -97,8 +97,22 @@ class GroupPlan:
     parts: Mapping[str, Part]
 
 
-def plan_groups(config: ServeConfig) -> list[GroupPlan]:
+def bundle_uris(config: BundlesConfig) -> dict[str, str]:
+    """Where the bundles are, by name, the default one first: absolute, and of a registry one version.
+
+    Raises:
+        BundleError: an alias or a version that is not there.
+    """
+    told = {DEFAULT_MODEL: config.bundle or default_bundle(), **config.bundles}
+    return {name: pinned(storage.absolute(uri)) for name, uri in told.items()}
+
+
+def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPlan]:
     """Cuts the programs as configured.
+
+    Args:
+        config: of the service.
+        bundle: URI of one of `bundle_uris`; None: the default one.
 
     Stages of networks that the bundle does not have (a bundle need not refine) are left out; `synthesize` and
     `refine` stand for the stages that the bundle's networks run in. Groups that lack a program's stages do not offer
@@ -108,7 +122,7 @@ def plan_groups(config: ServeConfig) -> list[GroupPlan]:
         BundleError: no bundle, or one without warp or synthesis.
         PipelineError: a stage is unknown, twice, or does not find what it reads.
     """
-    bundle = pinned(storage.absolute(config.bundle or default_bundle()))
+    bundle = bundle or bundle_uris(config)[DEFAULT_MODEL]
     manifest = read_manifest(bundle)
     options = _stage_options(config, bundle, manifest)
     runs = _stages_run(manifest)
@@ -130,6 +144,12 @@ def plan_groups(config: ServeConfig) -> list[GroupPlan]:
         GroupPlan(group, [StageSpec(name=name, options=options.get(name, {})) for name in names], part)
         for (group, names), part in zip(cut, parts, strict=True)
     ]
+
+
+def programs_of(plans: Sequence[GroupPlan]) -> dict[str, list[str]]:
+    """Names of the groups that have a part of a program, in order, by the program's name."""
+    names = list(dict.fromkeys(name for plan in plans for name in plan.parts))
+    return {name: [plan.group.name for plan in plans if name in plan.parts] for name in names}
 
 
 def _cut_program(program: Program, groups: list[list[str]]) -> dict[int, Part]:

@@ -1,10 +1,11 @@
-"""A deployment that runs some stages of each program."""
+"""Stages that share a process, and the calls that they answer. No Ray here."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline
@@ -15,6 +16,23 @@ from tryon.serving.metrics import StageMetrics
 from tryon.stages.registry import build_stage
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a group is asked for.
+
+    Attributes:
+        batch: the fields that it is given.
+        program: by name.
+        until_s: Unix time after which nobody waits for the result.
+        bundle: URI.
+    """
+
+    batch: Batch
+    program: str
+    until_s: float
+    bundle: str
+
+
 def too_late(batch: Batch) -> Batch:
     """The batch with every row in error."""
     told = {"error_code": "deadline", "error": "the request waited for longer than it may take", "error_stage": ""}
@@ -22,7 +40,7 @@ def too_late(batch: Batch) -> Batch:
 
 
 class StageGroup:
-    """Stages that share a process; what they find out about a photo alone is kept for the next request with it."""
+    """One bundle's stages; what they find out about a photo alone is kept for the next request with it."""
 
     def __init__(self, specs: Sequence[StageSpec], parts: Mapping[str, Part], cache_mb: int = 0) -> None:
         """Builds the stages, which loads their networks.
@@ -44,18 +62,43 @@ class StageGroup:
         }
         self._lock = threading.Lock()  # MediaPipe and in-place buffers are not thread-safe
 
-    def run(self, batch: Batch, program: str, until_s: float) -> Batch:
-        """Runs a program's stages and drops the fields that nobody needs any more.
+    def run(self, calls: Sequence[Call]) -> list[Batch | Exception]:
+        """Runs a program's stages once over all calls, which are for the same program.
 
-        Args:
-            batch: the fields that the group is given.
-            program: by name.
-            until_s: Unix time after which nobody waits for the result: then nothing is done.
+        Returns:
+            For each call its own rows, without the fields that nobody needs any more; or the exception it ended with.
         """
+        program = calls[0].program
         with self._lock:
-            out = self._pipelines[program](batch, self._metrics.stage) if time.time() < until_s else too_late(batch)
-        return {name: out[name] for name in self._parts[program].keep if name in out}
+            now = time.time()
+            late = {i: too_late(call.batch) for i, call in enumerate(calls) if now >= call.until_s}
+            rest = [call.batch for i, call in enumerate(calls) if i not in late]
+            outs = iter(self._run(program, rest) if rest else ())
+        made = [late[i] if i in late else next(outs) for i in range(len(calls))]
+        keep = self._parts[program].keep
+        return [
+            out if isinstance(out, Exception) else {name: out[name] for name in keep if name in out} for out in made
+        ]
 
-    def ready(self) -> bool:
-        """True once the constructor, which loads the networks, has returned."""
-        return True
+    def _run(self, program: str, batches: Sequence[Batch]) -> list[Batch | Exception]:
+        """One batch of all; where that fails each by itself, so that one call's photo costs no other call."""
+        self._metrics.gathered(len(batches))
+        try:
+            return list(split(self._pipelines[program](joined(batches), self._metrics.stage), batches))
+        except Exception as error:  # noqa: BLE001 - given back
+            return [error] if len(batches) == 1 else [self._run(program, [batch])[0] for batch in batches]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches with the same fields as one."""
+    return {name: [value for batch in batches for value in batch[name]] for name in batches[0]}
+
+
+def split(whole: Batch, batches: Sequence[Batch]) -> list[Batch]:
+    """What was `joined`, apart again."""
+    parts, start = [], 0
+    for batch in batches:
+        end = start + num_rows(batch)
+        parts.append({name: column[start:end] for name, column in whole.items()})
+        start = end
+    return parts

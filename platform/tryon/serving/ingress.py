@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-import ray.exceptions
+import numpy as np
 from fastapi import Request, Response
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from tryon import __version__
+from tryon.codec import encode_png
 from tryon.config import parse_config
-from tryon.errors import SampleError
-from tryon.models.bundle import read_manifest
-from tryon.sample import Batch
+from tryon.errors import SampleError, TryonError
+from tryon.sample import CATEGORIES, Batch, Row
 from tryon.serving.answers import annotate_response, encode_result, extract_response, model_info, tryon_response
 from tryon.serving.api import (
     AnnotateOptions,
@@ -26,27 +25,21 @@ from tryon.serving.api import (
     ExtractResponse,
     HealthResponse,
     ModelsResponse,
+    TryOnCall,
     TryOnOptions,
     TryOnResponse,
 )
-from tryon.serving.config import ServeConfig
-from tryon.serving.faults import BusyError, DeadlineError
+from tryon.serving.config import BundlesConfig, ServeConfig
 from tryon.serving.fetch import Fetcher
 from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, TRYON_LAYERS, Program
 from tryon.serving.jobs.host import JobHost
 from tryon.serving.jobs.service import JobService
 from tryon.serving.metrics import IngressMetrics
 from tryon.serving.photos import Body
+from tryon.serving.router import Router
 
 MEDIA = {"image/jpeg": "jpeg", "image/png": "png"}  # what `Accept` may ask for in place of JSON, and our word for it
-LOSSES = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.NodeDiedError,
-)
-MAX_TRIES = 6  # of a request whose replica died
-RETRY_PAUSE_S = 0.5  # times the tries so far
+T = TypeVar("T")
 logger = logging.getLogger("ray.serve")
 
 
@@ -56,30 +49,33 @@ class Ingress:
     Where batch jobs are served, each ingress works items off too, through the same groups.
     """
 
-    def __init__(
-        self,
-        config: ServeConfig,
-        groups: Sequence[DeploymentHandle],
-        programs: Mapping[str, Sequence[int]],
-        always_there: Sequence[int],
-    ) -> None:
+    def __init__(self, config: ServeConfig, groups: Mapping[str, DeploymentHandle]) -> None:
         """Takes what it sends requests to.
 
         Args:
             config: of the service.
-            groups: in order.
-            programs: places of the groups that have a part of a program, by its name.
-            always_there: places of the groups that have a replica at any time.
+            groups: deployments by the group's name.
+
+        Raises:
+            BundleError, PipelineError: see `Router`.
         """
-        self._always_there = always_there
         self._config = config
-        self._groups = groups
-        self._programs = programs
         self._fetcher = Fetcher(config.fetch)
         self._metrics = IngressMetrics()
+        self._router = Router(config, groups, self._metrics)
         self._jobs: JobHost | None = None
         if config.jobs is not None:
             self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch)
+
+    async def reconfigure(self, told: Mapping[str, Any]) -> None:
+        """Called by Ray Serve when the deployment's `user_config` changes: a `BundlesConfig`.
+
+        What cannot be taken up is logged, and the bundles stay: to raise would end a replica that serves.
+        """
+        try:
+            await self._router.take(parse_config(BundlesConfig, told, "user_config"))
+        except TryonError as error:
+            logger.error("user_config is not taken up, the bundles stay as they are: %s", error.message)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve every few seconds, the first time when the replica starts: keeps batch work going."""
@@ -119,15 +115,43 @@ class Ingress:
             TryonError: an option, a photo or the load does not allow it.
         """
         start = time.perf_counter()
-        told = dict(body.options())
-        options: TryOnOptions = parse_config(TryOnOptions, with_format(told, media), "options")
+        call: TryOnCall = parse_config(TryOnCall, with_format(body.options(), media), "options")
+        if media is not None and call.num_samples > 1:
+            text = f"num_samples {call.num_samples} does not fit Accept: {media}: an image file is one picture"
+            raise SampleError(text, code="field-conflict", field="options")
         person = await body.photo("person", self._fetcher)
-        garment = await body.photo("garment", self._fetcher)
-        program = TRYON_LAYERS if options.return_layers and media is None else TRYON
-        row = await self._through(program, pair(person, garment, options))
+        garments = await body.photos("garment", self._fetcher, most=len(CATEGORIES))
+        if len(garments) != len(call.categories):
+            text = f"options.category names {len(call.categories)} for {len(garments)} garments: name one each"
+            raise SampleError(text, code="field-conflict", field="options")
+        program = TRYON_LAYERS if call.return_layers and media is None else TRYON
+        rows = await together([self._worn(program, person, garments, call, i) for i in range(call.num_samples)])
         if media is not None:
-            return Response(await asyncio.to_thread(encode_result, row["result"], options), media_type=media)
-        return await asyncio.to_thread(tryon_response, row, options, start)
+            return Response(await asyncio.to_thread(encode_result, rows[0]["result"], call), media_type=media)
+        return await asyncio.to_thread(tryon_response, rows, call, start)
+
+    async def _worn(
+        self, program: Program, person: bytes, garments: Sequence[bytes], call: TryOnCall, sample: int
+    ) -> Row:
+        """Puts garments on one after the other; the row of the last, with what is said of all of them."""
+        rows: list[Row] = []
+        for i, garment in enumerate(garments):
+            if rows:
+                person = await asyncio.to_thread(encode_png, rows[-1]["result"])
+            last = i + 1 == len(garments)
+            rows.append(
+                await self._router.through(
+                    program if last else TRYON, pair(person, garment, call.one(i, sample)), call.model
+                )
+            )
+        if len(rows) == 1:
+            return rows[0]
+        return {
+            **rows[-1],
+            "result_mask": np.maximum.reduce([row["result_mask"] for row in rows]),
+            "person_notices": rows[0]["person_notices"],
+            "garment_notices": "\n".join(row["garment_notices"] for row in rows if row["garment_notices"]),
+        }
 
     async def tryon_files(self, person: bytes, garment: bytes, options: TryOnOptions, name: str) -> bytes:
         """Runs the whole pipeline on one pair.
@@ -144,7 +168,7 @@ class Ingress:
         Raises:
             TryonError: see `tryon`.
         """
-        row = await self._through(TRYON, pair(person, garment, options, name))
+        row = await self._router.through(TRYON, pair(person, garment, options, name), options.model)
         return await asyncio.to_thread(encode_result, row["result"], options)
 
     async def extract(self, body: Body, media: str | None) -> ExtractResponse | Response:
@@ -156,7 +180,7 @@ class Ingress:
         start = time.perf_counter()
         options: ExtractOptions = parse_config(ExtractOptions, with_format(dict(body.options()), media), "options")
         person = await body.photo("person", self._fetcher)
-        row = await self._through(EXTRACTION, alone(person, options.category))
+        row = await self._router.through(EXTRACTION, alone(person, options.category), options.model)
         if media is not None:
             return Response(await asyncio.to_thread(encode_result, row["garment"], options), media_type=media)
         return await asyncio.to_thread(extract_response, row, options, start)
@@ -172,30 +196,22 @@ class Ingress:
         person = garment = None
         if body.has("person") or not body.has("garment"):
             file = await body.photo("person", self._fetcher)
-            person = await self._through(ANNOTATE_PERSON, alone(file, options.category))
+            person = await self._router.through(ANNOTATE_PERSON, alone(file, options.category), options.model)
         if body.has("garment"):
             file = await body.photo("garment", self._fetcher)
-            garment = await self._through(ANNOTATE_GARMENT, {"id": ["request"], "garment_file": [file]})
+            row = {"id": ["request"], "garment_file": [file]}
+            garment = await self._router.through(ANNOTATE_GARMENT, row, options.model)
         return await asyncio.to_thread(annotate_response, person, garment, start)
 
     async def models(self) -> ModelsResponse:
-        """The bundle."""
-        uri = self._config.bundle
-        assert uri is not None
-        manifest = await asyncio.to_thread(read_manifest, uri)
-        return ModelsResponse(models=[model_info(uri.rstrip("/").rpartition("/")[2], manifest)])
+        """The bundles."""
+        return ModelsResponse(models=[model_info(name, model) for name, model in self._router.models.items()])
 
     async def health(self) -> HealthResponse:
         """Healthy when every group of stages answers within 5 s; those that may have no replica are not woken."""
         import torch
 
-        waits = [self._groups[place].ready.remote() for place in self._always_there]
-        try:
-            loaded = all(await asyncio.wait_for(asyncio.gather(*waits), timeout=5.0))
-        except BackPressureError:  # replicas are there, and busy
-            loaded = True
-        except (TimeoutError, ray.exceptions.RayError):
-            loaded = False
+        loaded = await self._router.is_ready()
         return HealthResponse(
             status="healthy" if loaded else "degraded",
             model_loaded=loaded,
@@ -203,60 +219,15 @@ class Ingress:
             version=__version__,
         )
 
-    async def _through(self, program: Program, batch: Batch) -> dict[str, Any]:
-        """Sends a batch from group to group; responses are passed on, so images do not come back here between.
 
-        Raises:
-            SampleError: the sample cannot be used, or the service does not offer the program.
-        """
-        places = self._programs.get(program.name)
-        if places is None:
-            text = f"this service does not {program.name}: its bundle or its groups lack a stage for it"
-            raise SampleError(text, code="not-offered")
-        end = time.monotonic() + self._config.request_timeout_s
-        tries = 1
-        while True:
-            try:
-                out = await self._once(program, places, batch, end)
-                break
-            except ray.exceptions.RayError as error:
-                if not is_loss(error) or tries >= MAX_TRIES or time.monotonic() >= end:
-                    raise
-                self._metrics.lost(program.name)
-                logger.warning("a replica was lost with a request in it, which is run again: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_PAUSE_S * tries)
-                tries += 1
-        row = {name: column[0] for name, column in out.items()}
-        if row["error_code"] is not None:
-            raise SampleError(row["error"], code=row["error_code"], field=fault_field(row))
-        return row
-
-    async def _once(self, program: Program, places: Sequence[int], batch: Batch, end: float) -> Batch:
-        """One try of a program; `end` is of `time.monotonic`.
-
-        Raises:
-            DeadlineError, BusyError: the time is over; all replicas are busy.
-            RayError: see `is_loss`.
-        """
-        left_s = end - time.monotonic()
-        value: Any = batch
-        until = time.time() + left_s
-        for place in places:
-            value = self._groups[place].run.remote(value, program.name, until)
-        try:
-            out: Batch = await asyncio.wait_for(value, timeout=left_s)
-        except TimeoutError as error:
-            raise DeadlineError(f"the request took longer than {self._config.request_timeout_s:g} s") from error
-        except BackPressureError as error:
-            raise BusyError("all replicas are busy; try again in a few seconds") from error
-        return out
-
-
-def is_loss(error: BaseException) -> bool:
-    """Whether a request failed because the process that had it, or what it had made, is gone: another try may do."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return error.cause is not None and is_loss(error.cause)
-    return isinstance(error, LOSSES)
+async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Runs them at once; where one fails the others are given up."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def with_format(told: Mapping[str, Any], media: str | None) -> dict[str, Any]:
@@ -266,17 +237,16 @@ def with_format(told: Mapping[str, Any], media: str | None) -> dict[str, Any]:
 
 def pair(person: bytes, garment: bytes, options: TryOnOptions, name: str = "request") -> Batch:
     """A batch of one, as the first group takes it."""
-    return {"id": [name], "category": [options.category], "person_file": [person], "garment_file": [garment]}
+    return {
+        "id": [name],
+        "category": [options.category],
+        "person_file": [person],
+        "garment_file": [garment],
+        "sampling_seed": [options.seed],
+        "sampling_steps": [options.steps],
+    }
 
 
 def alone(person: bytes, category: str | None) -> Batch:
     """As `pair`, without a garment."""
     return {"id": ["request"], "category": [category], "person_file": [person]}
-
-
-def fault_field(row: dict[str, Any]) -> str | None:
-    """Which input a stage's error is about."""
-    stage = row["error_stage"]
-    if stage in ("decode_garment", "fit_garment", "garment_mask"):
-        return "garment_image"
-    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse", "extract") else None

@@ -5,6 +5,7 @@
 | tryon_requests_total | route, status, code | answered requests; code of the fault, or "ok" |
 | tryon_request_seconds | route | from the first byte of the request to the last of the answer |
 | tryon_stage_seconds | stage | a stage's run over a batch |
+| tryon_batch_requests | | requests that went through a group's stages as one batch |
 | tryon_cache_lookups_total | photo, found | of annotation that is kept by a photo's hash |
 | tryon_lost_replicas_total | program | requests that were run again because their replica died |
 | tryon_in_flight | | requests of an ingress process that are not answered yet |
@@ -21,6 +22,7 @@ from ray.serve import metrics
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
+BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64]
 STAGE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 
@@ -33,6 +35,11 @@ class StageMetrics:
         return metrics.Histogram("tryon_stage_seconds", text, boundaries=STAGE_BUCKETS, tag_keys=("stage",))
 
     @cached_property
+    def _batches(self) -> metrics.Histogram:
+        text = "requests that went through the stages as one batch"
+        return metrics.Histogram("tryon_batch_requests", text, boundaries=BATCH_BUCKETS)
+
+    @cached_property
     def _lookups(self) -> metrics.Counter:
         text = "lookups of annotation kept by a photo's hash"
         return metrics.Counter("tryon_cache_lookups_total", text, tag_keys=("photo", "found"))
@@ -40,6 +47,10 @@ class StageMetrics:
     def stage(self, name: str, seconds: float) -> None:
         """A stage has run."""
         self._seconds.observe(seconds, tags={"stage": name})
+
+    def gathered(self, num: int) -> None:
+        """So many requests are one batch."""
+        self._batches.observe(num)
 
     def lookup(self, photo: str, found: bool) -> None:
         """A photo was looked up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Body:
     """What a request brought.
 
     Attributes:
-        values: by field: files of a form, texts, and of JSON what else it has.
+        values: by field: files of a form, texts, and of JSON what else it has; a list where a form has a field twice.
         limits: of photos.
     """
 
@@ -43,7 +43,8 @@ class Body:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == JSON_TYPE:
             return cls(json_object(await request.body(), "the body", "body"), limits)
         form = await request.form(max_part_size=limits.max_bytes * 4 // 3 + 1000)
-        return cls(dict(form), limits)
+        told = {name: form.getlist(name) for name in form}
+        return cls({name: values if len(values) > 1 else values[0] for name, values in told.items()}, limits)
 
     def has(self, name: str) -> bool:
         """Whether a photo, e.g. ``"garment"``, is given in one way or another."""
@@ -61,23 +62,54 @@ class Body:
             ImageError: more bytes than are taken, or no base64.
             FetchError: see `Fetcher.fetch`.
         """
+        field, url_field = self._field(name), f"{name}_url"
+        value = self.values[field]
+        if isinstance(value, list):
+            text = f"{field} is given {len(value)} times: one is taken"
+            raise SampleError(text, code="field-conflict", field=field)
+        return await self._file(value, field, url_field, fetcher)
+
+    async def photos(self, name: str, fetcher: Fetcher, most: int) -> list[bytes]:
+        """The files of one photo or several, in order; errors as of `photo`.
+
+        Args:
+            name: as of `photo`; either field may be given several times, of JSON as a list.
+            fetcher: of URLs.
+            most: that are taken.
+        """
+        field, url_field = self._field(name), f"{name}_url"
+        told = self.values[field]
+        values = told if isinstance(told, list) else [told]
+        if not 1 <= len(values) <= most:
+            text = f"{field} is given {len(values)} times: 1 to {most} are taken"
+            raise SampleError(text, code="field-conflict", field=field)
+        return [await self._file(value, field, url_field, fetcher) for value in values]
+
+    def _field(self, name: str) -> str:
+        """The field that a photo is given in.
+
+        Raises:
+            SampleError: it is missing, or given in both ways.
+        """
         field, url_field = f"{name}_image", f"{name}_url"
-        value, url = self.values.get(field), self.values.get(url_field)
-        if value is None and url is None:
+        given = [one for one in (field, url_field) if self.values.get(one) is not None]
+        if not given:
             text = f"the form field {field!r} is missing ({url_field!r} would do too)"
             raise SampleError(text, code="field-missing", field=field)
-        if value is not None and url is not None:
+        if len(given) > 1:
             text = f"{field} and {url_field} are both given: one is taken"
             raise SampleError(text, code="field-conflict", field=url_field)
+        return given[0]
+
+    async def _file(self, value: Any, field: str, url_field: str, fetcher: Fetcher) -> bytes:
         if isinstance(value, FormFile):
             return await read_upload(value, field, self.limits)
-        told, told_field = (value, field) if value is not None else (url, url_field)
-        if not isinstance(told, str):
-            text = f"{told_field} must be text, not {type(told).__name__}"
-            raise SampleError(text, code="field-invalid", field=told_field)
-        if value is not None:
-            return read_base64(told, field, self.limits)
-        data = await fetcher.fetch(told, url_field)
+        if not isinstance(value, str):
+            text = f"{field} must be text, not {type(value).__name__}"
+            raise SampleError(text, code="field-invalid", field=field)
+        if field != url_field:
+            return read_base64(value, field, self.limits)
+        data = await fetcher.fetch(value, url_field)
         if len(data) > self.limits.max_bytes:
             raise _too_large(url_field, self.limits)
         return data
@@ -149,23 +181,33 @@ def _too_large(name: str, limits: ImageLimits) -> ImageError:
     return ImageError(f"{name} has more than {limits.max_bytes:,} bytes", code="image-too-large", field=name)
 
 
-def described(photos: Mapping[str, bool], options: type[Config]) -> dict[str, Any]:
+def described(photos: Mapping[str, bool], options: type[Config], several: Container[str] = ()) -> dict[str, Any]:
     """The request's body for the OpenAPI document.
 
     Args:
         photos: names, and whether each must be given.
         options: what `options` holds.
+        several: names of photos that may be given several times.
     """
     fields: dict[str, Any] = {}
     for name in photos:
         file = "JPEG, PNG, WebP, BMP or TIFF"
-        fields[f"{name}_image"] = {"type": "string", "description": f"the {name}'s photo: {file}; as a file or base64"}
-        fields[f"{name}_url"] = {"type": "string", "format": "uri", "description": "or where it is fetched from"}
+        image = {"type": "string", "description": f"the {name}'s photo: {file}; as a file or base64"}
+        url = {"type": "string", "format": "uri", "description": "or where it is fetched from"}
+        fields |= {f"{name}_image": image, f"{name}_url": url}
     schema = options.model_json_schema()
     form = {n: {**f, "format": "binary"} if n.endswith("_image") else f for n, f in fields.items()}
     as_text = {"type": "string", "description": f"JSON of {options.__name__}", "contentMediaType": JSON_TYPE}
     content = {
-        FORM_TYPES[0]: {"schema": {"type": "object", "properties": {**form, "options": as_text}}},
-        JSON_TYPE: {"schema": {"type": "object", "properties": {**fields, "options": schema}}},
+        FORM_TYPES[0]: {"schema": {"type": "object", "properties": {**_listed(form, several), "options": as_text}}},
+        JSON_TYPE: {"schema": {"type": "object", "properties": {**_listed(fields, several), "options": schema}}},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _listed(fields: Mapping[str, Any], several: Container[str]) -> dict[str, Any]:
+    """The fields, of which some may be lists too."""
+    return {
+        name: {"anyOf": [field, {"type": "array", "items": field}]} if name.rpartition("_")[0] in several else field
+        for name, field in fields.items()
+    }

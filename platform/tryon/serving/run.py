@@ -65,9 +65,10 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
     """
     check_open(config, host)  # before the imports, which take seconds
     from tryon.serving.app import build
-    from tryon.serving.graph import plan_groups
+    from tryon.serving.graph import bundle_uris, plan_groups
 
-    plan_groups(config)
+    for uri in bundle_uris(config).values():
+        plan_groups(config, uri)
     _check_port(host, port)
     with ray_session():
         from ray import serve

@@ -30,6 +30,7 @@ class Synthesize(NetworkStage):
     name = "synthesize"
     role = "synthesis"
     reads: ClassVar[tuple[str, ...]] = (*CONDITION_READS, "warped_garment", "warped_mask")
+    optional = ("sampling_seed", "sampling_steps")
     adds = ("tryon", "composition_mask")
 
     def __init__(
@@ -61,10 +62,31 @@ class Synthesize(NetworkStage):
 
     @torch.inference_mode()
     def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
+        """Rows that are sampled alike go through the network together."""
+        ways = [self._way(batch["sampling_seed"][i], batch["sampling_steps"][i]) for i in range(num)]
+        made: dict[int, Row | SampleError] = {i: way for i, way in enumerate(ways) if isinstance(way, SampleError)}
+        for way in dict.fromkeys(way for way in ways if not isinstance(way, SampleError)):
+            alike = [i for i in range(num) if ways[i] == way]
+            part = {name: [column[i] for i in alike] for name, column in batch.items()}
+            made |= zip(alike, self._run_alike(part, len(alike), way), strict=True)
+        return [made[i] for i in range(num)]
+
+    def _way(self, seed: float | None, steps: float | None) -> Sampling | SampleError | None:
+        """How a row is sampled; None: as the network does by itself."""
+        given = {name: int(value) for name, value in (("seed", seed), ("steps", steps)) if value is not None}
+        if not given:
+            return self._sampling
+        network = self._network
+        if not isinstance(network, SampledSynthesis):
+            text = f"the synthesis network makes its picture in one pass, without {' and '.join(given)}"
+            return SampleError(text, code="option-unused", field="options")
+        return Sampling(**{**(self._sampling or network.sampling).model_dump(), **given})
+
+    def _run_alike(self, batch: Mapping[str, list[Any]], num: int, sampling: Sampling | None) -> list[Row]:
         inputs = self._condition(batch)
         warped, warped_mask = self._warp(batch, slice(None), self._size)
         with autocast(self._device):
-            out = self._synthesize(inputs, warped, warped_mask)
+            out = self._synthesize(inputs, warped, warped_mask, sampling)
         # Where the warp covers, the share of it that shows; so that the full-size mask keeps the warp's own edge.
         share = out["composition_mask"] / warped_mask.clamp_min(1e-3)
         return [self._compose_one(batch, i, out["rendering"][i : i + 1], share[i : i + 1]) for i in range(num)]
@@ -86,11 +108,15 @@ class Synthesize(NetworkStage):
         return parse_config(Sampling, {**network.sampling.model_dump(), **given}, "options of synthesize")
 
     def _synthesize(
-        self, inputs: dict[str, torch.Tensor], warped: torch.Tensor, warped_mask: torch.Tensor
+        self,
+        inputs: dict[str, torch.Tensor],
+        warped: torch.Tensor,
+        warped_mask: torch.Tensor,
+        sampling: Sampling | None,
     ) -> dict[str, torch.Tensor]:
-        if self._sampling is None:
+        if sampling is None:
             return cast("SynthesisNetwork", self._network).synthesize(inputs, warped, warped_mask)
-        return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, self._sampling)
+        return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, sampling)
 
     def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
         size = batch["agnostic"][i].shape[:2]
