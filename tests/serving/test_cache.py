@@ -60,6 +60,8 @@ def batch(*pairs: tuple[bytes, bytes], category: str = "upper") -> Batch:
         "category": [category] * len(pairs),
         "person_file": [person for person, _ in pairs],
         "garment_file": [garment for _, garment in pairs],
+        "sampling_seed": [None] * len(pairs),
+        "sampling_steps": [None] * len(pairs),
     }
 
 

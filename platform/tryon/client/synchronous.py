@@ -46,6 +46,7 @@ class Client:
         seed: int | None = None,
         steps: int | None = None,
         num_samples: int | None = None,
+        model: str | None = None,
     ) -> TryOn:
         """Tries a garment on a person, or several together.
 
@@ -59,6 +60,7 @@ class Client:
             seed: of the noise, where the service's network samples.
             steps: of its solver.
             num_samples: pictures, of seed, seed + 1, ...
+            model: which of the service's bundles; None: its default one.
 
         Raises:
             RefusedError: a photo or an option cannot be used.
@@ -72,6 +74,7 @@ class Client:
             seed=seed,
             steps=steps,
             num_samples=num_samples,
+            model=model,
         )
         return self._do(calls.tryon(self._retries, person, garment, told))
 
