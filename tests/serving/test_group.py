@@ -38,7 +38,7 @@ def group(config: ServeConfig) -> StageGroup:
 def calls(photo_files: tuple[Path, Path], small_bundle: str) -> list[Call]:
     person, garment = (file.read_bytes() for file in photo_files)
     batches: list[Batch] = [
-        {**dict.fromkeys(TRYON.given, [None]), "id": [name], "category": ["upper"], **files}
+        {**{key: [None] for key in TRYON.given}, "id": [name], "category": ["upper"], **files}
         for name, files in (
             ("a", {"person_file": [person], "garment_file": [garment]}),
             ("b", {"person_file": [garment], "garment_file": [garment]}),
@@ -91,9 +91,7 @@ def test_a_fault_of_ours_costs_no_other_call(
 
     names = ["bad"]
     monkeypatch.setattr(Pose, "run", run)
-    both = group.run(
-        [calls[0], calls[2]]
-    )  # of the second the garment is no photo: the person is looked at all the same
+    both = group.run([calls[0], calls[2]])  # the second has no garment photo, and its person is looked at
     assert isinstance(both[0], RuntimeError)
     assert not isinstance(both[1], RuntimeError)
     assert both[1]["error_code"] == ["not-an-image"]
