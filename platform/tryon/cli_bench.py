@@ -6,7 +6,9 @@ from typing import Annotated, Optional
 
 import typer
 
-bench_app = typer.Typer(help="Measure: what distributed training costs, what solvers save.", no_args_is_help=True)
+bench_app = typer.Typer(
+    help="Measure: what distributed training and serving cost, what solvers save.", no_args_is_help=True
+)
 
 
 @bench_app.command("train")
@@ -65,3 +67,36 @@ def bench_solvers(
     from tryon.show_bench import solvers_shown
 
     solvers_shown(bundle, data, num, seeds, out)
+
+
+@bench_app.command("serve")
+def bench_serve(
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle that is served. Default: $TRYON_BUNDLE, else the demo's."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the photos, which are simulated.")] = "1024x768",
+    requests: Annotated[
+        int, typer.Option(min=2, max=10_000, help="Of a leg with one client; with more clients three times as many.")
+    ] = 12,
+    clients: Annotated[int, typer.Option(min=2, max=256, help="Side by side, in the legs under load.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Of each leg; medians count.")] = 5,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 where a figure misses what is asked.")] = False,
+) -> None:
+    """Compare the service in several shapes with the pipeline without it, and with the same pipeline behind FastAPI and
+    LitServe (where installed: pip install litserve).
+
+    Example: tryon bench serve --out out/bench-serve.json --check
+    """
+    from tryon.config import parse_size
+    from tryon.models.bundle import default_bundle
+    from tryon.show_bench import serve_shown
+
+    told = {"size": parse_size(size), "requests": requests, "clients": clients, "repeats": repeats}
+    passed = serve_shown({"bundle": bundle or default_bundle(), **told}, out)
+    if check and not passed:
+        raise typer.Exit(1)

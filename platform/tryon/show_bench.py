@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel
 from rich.table import Table
 
 from tryon import storage
@@ -18,6 +19,7 @@ from tryon.data.shards import MANIFEST
 from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.evaluation.solvers import SolverFigures, compare_bundle
+from tryon.measured import Figure
 from tryon.models.weights import cache_folder
 from tryon.show import run_job_shown
 from tryon.training.bench import COPIES, NUM_SIMULATED, BenchConfig, BenchResult, Leg, bench, multiply, resolve
@@ -28,6 +30,16 @@ KINDS = {
     "ray": "Ray Train, one worker",
     "two": "Ray Train, two workers",
     "streamed": "Ray Train, one worker, shards streamed",
+}
+SERVED = {
+    "local": "the pipeline, no server",
+    "workers": "the pipeline, a process a core",
+    "fused": "service, one replica",
+    "split": "service, a deployment a step",
+    "replicas": "service, a replica a core",
+    "batching": "service, one replica, batches",
+    "fastapi": "FastAPI and uvicorn",
+    "litserve": "LitServe",
 }
 SEED = 11
 
@@ -58,9 +70,7 @@ def bench_shown(options: Mapping[str, Any], data: str | None, bundle: str | None
 
     result = bench(config, data, bundle, on_leg)
     _print(result)
-    if out is not None:
-        storage.write_bytes(out, result.model_dump_json(indent=2).encode())
-        say(f"bench     -> {out}")
+    _keep(result, out)
     return all(figure.passed for figure in result.figures)
 
 
@@ -107,11 +117,10 @@ def simulated(config: BenchConfig) -> str:
 
 
 def _print(result: BenchResult) -> None:
-    machine, config = result.machine, result.config
-    told = [f"{name} {value}" for name, value in machine["versions"].items()]
-    say(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads")
-    say(f"Python {machine['python']}, {', '.join(told)}; {machine['system']}")
-    speeds = Table(title=f"{config.recipe} at {config.size[0]}x{config.size[1]}, batch {config.batch_size}")
+    config = result.config
+    _print_machine(result.machine)
+    sizes = f"{config.size[0]}x{config.size[1]}, batch {config.batch_size}, {config.threads} threads"
+    speeds = Table(title=f"{config.recipe} at {sizes}")
     for heading in ("run", "samples/s, median", "least", "most", "data wait, median"):
         speeds.add_column(heading, justify="left" if heading == "run" else "right")
     for kind, title in KINDS.items():
@@ -121,10 +130,67 @@ def _print(result: BenchResult) -> None:
         cells = [f"{value:.2f}" for value in (statistics.median(found), min(found), max(found))]
         speeds.add_row(title, *cells, f"{wait:.1%}")
     console.print(speeds)
-    figures = Table(title=f"medians of {config.repeats}")
+    _print_figures(result.figures, config.repeats)
+
+
+def serve_shown(options: Mapping[str, Any], out: str | None) -> bool:
+    """Measures the service and prints it.
+
+    Args:
+        options: fields of `ServeBenchConfig`.
+        out: URI of a JSON file, or None.
+
+    Returns:
+        True where all figures are what is asked.
+
+    Raises:
+        TryonError: an option or the bundle cannot be used, or a server does not answer.
+    """
+    from tryon.serving.bench.run import Leg as ServeLeg
+    from tryon.serving.bench.run import ServeBenchConfig, ServeBenchResult, bench_serve
+
+    config = parse_config(ServeBenchConfig, options, "bench")
+    say("bench     starts Ray, the service in four shapes, and its peers; about a minute")
+
+    def on_leg(leg: ServeLeg) -> None:
+        speed = f"p50 {1000 * leg.p50_s:.0f} ms, {leg.per_s:.2f} try-ons/s"
+        say(f"bench     {leg.repeat + 1}/{config.repeats} {SERVED[leg.kind]}, {leg.clients} at once: {speed}")
+
+    result: ServeBenchResult = bench_serve(config, on_leg)
+    _print_machine(result.machine)
+    height, width = config.size
+    table = Table(title=f"try-ons of {height}x{width} px photos, medians of {config.repeats}")
+    for heading in ("what answers", "clients", "p50 ms", "p95 ms", "try-ons/s"):
+        table.add_column(heading, justify="left" if heading == "what answers" else "right")
+    for kind, clients in dict.fromkeys((leg.kind, leg.clients) for leg in result.legs):
+        legs = [leg for leg in result.legs if (leg.kind, leg.clients) == (kind, clients)]
+        p50, p95, speed = (
+            statistics.median(getattr(leg, name) for leg in legs) for name in ("p50_s", "p95_s", "per_s")
+        )
+        table.add_row(SERVED[kind], str(clients), f"{1000 * p50:.0f}", f"{1000 * p95:.0f}", f"{speed:.2f}")
+    console.print(table)
+    _print_figures(result.figures, config.repeats)
+    _keep(result, out)
+    return all(figure.passed for figure in result.figures)
+
+
+def _keep(result: BaseModel, out: str | None) -> None:
+    if out is not None:
+        storage.write_bytes(out, result.model_dump_json(indent=2).encode())
+        say(f"bench     -> {out}")
+
+
+def _print_machine(machine: Mapping[str, Any]) -> None:
+    told = [f"{name} {value}" for name, value in machine["versions"].items()]
+    say(f"{machine['processor']}, {machine['cores']} cores")
+    say(f"Python {machine['python']}, {', '.join(told)}; {machine['system']}")
+
+
+def _print_figures(found: Sequence[Figure], repeats: int) -> None:
+    table = Table(title=f"medians of {repeats}")
     for heading in ("figure", "value", "asked", ""):
-        figures.add_column(heading)
-    for figure in result.figures:
+        table.add_column(heading)
+    for figure in found:
         asked = f"{'>=' if figure.least else '<='} {figure.bar:g}"
-        figures.add_row(figure.name, f"{figure.value:.3f}", asked, "yes" if figure.passed else "[red]no[/red]")
-    console.print(figures)
+        table.add_row(figure.name, f"{figure.value:.3f}", asked, "yes" if figure.passed else "[red]no[/red]")
+    console.print(table)

@@ -37,6 +37,9 @@ class GroupConfig(Config):
     autoscaling: AutoscalingConfig | None = Field(None, description="copies by load")
     num_cpus: float = Field(0.25, ge=0, description="CPUs a replica reserves (scheduling only)")
     num_gpus: float = Field(0.0, ge=0, description="GPU share a replica reserves")
+    num_threads: int | None = Field(
+        None, ge=0, le=1024, description="that a replica computes with; null: as many as `num_cpus`, 0: all cores"
+    )
     max_batch_size: int = Field(1, ge=1, le=256, description="requests that go through the stages together")
     batch_wait_s: float = Field(0.01, ge=0, le=10, description="that a batch waits for more requests, seconds")
 

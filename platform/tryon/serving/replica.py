@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ray import serve
 
+from tryon.engines.cluster import physical_cpus
 from tryon.sample import Batch
-from tryon.serving.config import ServeConfig
+from tryon.serving.config import GroupConfig, ServeConfig
 from tryon.serving.graph import plan_groups
 from tryon.serving.group import Call, StageGroup
 
@@ -33,6 +35,8 @@ class GroupReplica:
         self._config = config
         self._name = name
         (group,) = (group for group in config.groups if group.name == name)
+
+        use_threads(group)
 
         async def load(bundle: str) -> StageGroup | None:
             return await asyncio.to_thread(self._build, bundle)
@@ -84,3 +88,13 @@ class GroupReplica:
         plans = plan_groups(self._config, bundle)
         plan = next((plan for plan in plans if plan.group.name == self._name), None)
         return StageGroup(plan.specs, plan.parts, self._config.cache_mb) if plan is not None else None
+
+
+def use_threads(group: GroupConfig) -> None:
+    """Sets how many threads this process computes with: Ray gives a replica of one CPU one, whatever is idle."""
+    import cv2
+    import torch
+
+    num = max(1, math.ceil(group.num_cpus)) if group.num_threads is None else group.num_threads or physical_cpus()
+    torch.set_num_threads(num)
+    cv2.setNumThreads(num)

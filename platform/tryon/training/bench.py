@@ -7,13 +7,10 @@ not how long processes take to start, but all that a run does between its steps.
 
 from __future__ import annotations
 
-import platform
 import shutil
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +22,7 @@ from tryon.config import Config, Size
 from tryon.data.shards import MANIFEST, read_manifest, shard_uri
 from tryon.engines.cluster import physical_cpus, ray_session
 from tryon.errors import ConfigError
+from tryon.measured import Figure, at_least, at_most, machine, ratios
 from tryon.training.loop import Metrics
 from tryon.training.run import check_run, run
 
@@ -32,7 +30,6 @@ Kind = Literal["plain", "ray", "two", "streamed"]
 PARTS = 6  # lines of a run; the first is warm-up
 COPIES = 6  # of each simulated sample in the data set: reading and decoding one costs the same as another
 NUM_SIMULATED = 64
-PACKAGES = ("tryon", "torch", "ray", "numpy", "pyarrow")
 
 
 class BenchConfig(Config):
@@ -60,21 +57,6 @@ class Leg(Config):
     repeat: int = Field(description="from 0")
     samples_per_s: float = Field(description="over the steps after warm-up, wall-clock")
     data_wait_share: float = Field(description="of the steps' time, without a batch to compute on")
-
-
-class Figure(Config):
-    """One figure against what is asked."""
-
-    name: str = Field(description="of it")
-    value: float = Field(description="median over the repeats")
-    values: tuple[float, ...] = Field(description="of each repeat")
-    bar: float = Field(description="that is asked")
-    least: bool = Field(description="the bar is the least, else the most")
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is what is asked."""
-        return self.value >= self.bar if self.least else self.value <= self.bar
 
 
 class BenchResult(Config):
@@ -119,7 +101,9 @@ def bench(config: BenchConfig, data: str, bundle: str | None, on_leg: Callable[[
             for kind in _in_turn():
                 legs.append(_leg(kind, repeat, config, data, bundle, f"{folder}/{kind}-{repeat}"))
                 on_leg(legs[-1])
-    return BenchResult(config=config, machine=machine(config), data=data, legs=legs, figures=figures_of(legs))
+    return BenchResult(
+        config=config, machine={**machine(), "threads": config.threads}, data=data, legs=legs, figures=figures_of(legs)
+    )
 
 
 def figures_of(legs: Sequence[Leg]) -> tuple[Figure, ...]:
@@ -129,23 +113,10 @@ def figures_of(legs: Sequence[Leg]) -> tuple[Figure, ...]:
         speeds.setdefault(leg.kind, []).append(leg.samples_per_s)
     waits = [leg.data_wait_share for leg in legs if leg.kind == "streamed"]
     return (
-        _figure("one Ray worker / plain loop", _ratios(speeds["ray"], speeds["plain"]), 0.95, least=True),
-        _figure("data wait, streamed shards", waits, 0.05, least=False),
-        _figure("two workers / one of as many threads", _ratios(speeds["two"], speeds["ray"]), 0.9, least=True),
+        at_least("one Ray worker / plain loop", ratios(speeds["ray"], speeds["plain"]), 0.95),
+        at_most("data wait, streamed shards", waits, 0.05),
+        at_least("two workers / one of as many threads", ratios(speeds["two"], speeds["ray"]), 0.9),
     )
-
-
-def machine(config: BenchConfig) -> dict[str, Any]:
-    """What it ran on, and with."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="ignore").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "cores": physical_cpus(), "threads": config.threads, "system": platform.platform(),
-        "python": platform.python_version(), "versions": {name: version(name) for name in PACKAGES},
-    }  # fmt: skip
 
 
 def speed_of(lines: Sequence[Metrics], batch_size: int) -> tuple[float, float]:
@@ -200,11 +171,3 @@ def _threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
-    return [x / y for x, y in zip(a, b, strict=True)]
-
-
-def _figure(name: str, values: Sequence[float], bar: float, *, least: bool) -> Figure:
-    return Figure(name=name, value=statistics.median(values), values=tuple(values), bar=bar, least=least)

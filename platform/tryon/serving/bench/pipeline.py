@@ -1,0 +1,41 @@
+"""The pipeline of a service's config without the service: what its overhead is measured against, and its peers run."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tryon.serving.answers import encode_result
+from tryon.serving.api import TryOnOptions
+from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
+from tryon.serving.graph import TRYON, plan_groups
+from tryon.serving.group import Call, StageGroup
+
+FUSED = GroupConfig(name="all", stages=tuple(name for group in DEFAULT_GROUPS for name in group.stages))
+OPTIONS = TryOnOptions()
+
+
+class LocalTryOn:
+    """Files in, file out, in this process; one at a time."""
+
+    def __init__(self, bundle: str) -> None:
+        (plan,) = plan_groups(ServeConfig(bundle=bundle, groups=(FUSED,)))
+        self._group = StageGroup(plan.specs, plan.parts)
+        self._bundle = bundle
+        self._lock = threading.Lock()
+
+    def __call__(self, person: bytes, garment: bytes) -> bytes:
+        """The JPEG file of a try-on.
+
+        Raises:
+            RuntimeError: a photo cannot be used.
+        """
+        given = {"id": "bench", "category": OPTIONS.category, "person_file": person, "garment_file": garment}
+        batch = {name: [given.get(name)] for name in TRYON.given}
+        with self._lock:
+            (out,) = self._group.run([Call(batch, TRYON.name, time.time() + 600, self._bundle)])
+        if isinstance(out, Exception):
+            raise out
+        if out["error_code"][0] is not None:
+            raise RuntimeError(out["error"][0])
+        return encode_result(out["result"][0], OPTIONS)

@@ -1,0 +1,194 @@
+"""`tryon bench serve`: the service against the pipeline without it, and against the same pipeline behind its peers.
+
+All that is measured is up at once and idle but for its turn; each repeat takes all in turn, so that a machine that
+grows slower does so for all. No photo is sent twice, so that nothing is found in a cache but where that is measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from pydantic import Field
+
+from tryon.config import Config, Size
+from tryon.errors import TryonError
+from tryon.measured import Figure, at_least, at_most, machine, ratios
+from tryon.serving.bench.inputs import Pair, another_file, make_pairs
+from tryon.serving.bench.load import Load, Sender, closed_loop, quantile
+from tryon.serving.bench.pipeline import LocalTryOn
+from tryon.serving.bench.servers import local_workers, running_peers, running_shapes
+
+SHAPES = ("fused", "split", "replicas", "batching")
+SERVICE = frozenset(SHAPES)
+
+
+class ServeBenchConfig(Config):
+    """What is measured."""
+
+    bundle: str = Field(description="URI")
+    size: Size = Field((1024, 768), description="(height, width) px of the photos")
+    pairs: int = Field(6, ge=1, le=1000, description="different pairs of photos")
+    repeats: int = Field(5, ge=1, le=100, description="of each leg; medians count")
+    requests: int = Field(
+        12, ge=2, le=10_000, description="of a leg with one client; with more clients, three times it"
+    )
+    clients: int = Field(8, ge=2, le=256, description="of the legs under load")
+
+
+class Leg(Config):
+    """What one leg met."""
+
+    kind: str = Field(description="who answered")
+    clients: int = Field(description="side by side")
+    repeat: int = Field(description="from 0")
+    p50_s: float = Field(description="seconds from request to answer, median")
+    p95_s: float = Field(description="the same, 95th percentile")
+    per_s: float = Field(description="answers a second")
+
+
+class ServeBenchResult(Config):
+    """What a bench found; written as JSON."""
+
+    config: ServeBenchConfig = Field(description="resolved")
+    machine: Mapping[str, Any] = Field(description="processor, cores, versions")
+    legs: tuple[Leg, ...] = Field(description="in the order they ran")
+    cached: tuple[tuple[float, float], ...] = Field(
+        description="seconds of a first and a second garment, a repeat each"
+    )
+    figures: tuple[Figure, ...] = Field(description="against what is asked")
+
+
+def bench_serve(config: ServeBenchConfig, on_leg: Callable[[Leg], None]) -> ServeBenchResult:
+    """Measures.
+
+    Args:
+        config: what.
+        on_leg: told each leg when it is done.
+
+    Raises:
+        TryonError: the bundle cannot be used, a photo cannot, or a server does not come up or answer.
+    """
+    pairs = make_pairs(config.pairs, config.size)
+    legs: list[Leg] = []
+    cached: list[tuple[float, float]] = []
+    with _all_up(config, pairs) as sends:
+        for kind, send in sends.items():
+            _checked(closed_loop(send, 1, num=2), f"warm-up of {kind}")
+        for repeat in range(config.repeats):
+            for kind, clients in _turns(config, list(sends)):
+                num = config.requests if clients == 1 else 3 * config.requests
+                load = _checked(closed_loop(sends[kind], clients, num=num), f"{kind} with {clients} clients")
+                legs.append(_leg(kind, clients, repeat, load))
+                on_leg(legs[-1])
+            cached.append(_second_garment(sends["fused"], pairs, repeat))
+    return ServeBenchResult(
+        config=config, machine=machine(), legs=legs, cached=cached, figures=figures_of(legs, cached, config.clients)
+    )
+
+
+@contextmanager
+def _all_up(config: ServeBenchConfig, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+    """What answers, by name."""
+    tryon = LocalTryOn(config.bundle)
+
+    def local(number: int) -> int:
+        pair = pairs[number % len(pairs)]
+        return 200 if tryon(pair.person, pair.garment) else 500
+
+    with ExitStack() as stack:
+        workers = stack.enter_context(local_workers(config.bundle, pairs))
+        peers = stack.enter_context(running_peers(config.bundle))
+        shapes = stack.enter_context(running_shapes(config.bundle, SHAPES))
+        http = {name: NewPhotos(Sender(url, pairs)) for name, url in {**shapes, **peers}.items()}
+        yield {"local": local, "workers": workers, **http}
+
+
+class NewPhotos:
+    """Sends photos whose bytes nobody has seen."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+        self._numbers = itertools.count()
+
+    def __call__(self, number: int) -> int:
+        """One pair, in files of its own."""
+        pair = self.sender.pair(number)
+        salt = next(self._numbers)
+        return self.sender.send(Pair(another_file(pair.person, salt), another_file(pair.garment, salt)))
+
+
+def _turns(config: ServeBenchConfig, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for clients in (1, config.clients):
+        for kind in kinds:
+            if clients > 1 or kind != "workers":
+                yield kind, clients
+
+
+def _second_garment(send: NewPhotos, pairs: Sequence[Pair], repeat: int) -> tuple[float, float]:
+    """Medians of a first and a second garment on the same person, over all pairs."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for i, pair in enumerate(pairs):
+        salt = 1_000_000 + repeat * len(pairs) + i
+        person = another_file(pair.person, salt)
+        for which in (0, 1):
+            garment = another_file(pairs[(i + which) % len(pairs)].garment, 2 * salt + which)
+            start = time.perf_counter()
+            status = send.sender.send(Pair(person, garment))
+            times[which].append(time.perf_counter() - start)
+            if status != 200:
+                raise TryonError(f"the service answered {status} to a garment on a known person", code="bench-failed")
+    return quantile(times[0], 0.5), quantile(times[1], 0.5)
+
+
+def _checked(load: Load, what: str) -> Load:
+    """The load.
+
+    Raises:
+        TryonError: not every answer is 2xx.
+    """
+    if load.failed:
+        statuses = sorted({one.status for one in load.answers})
+        text = f"{what}: {load.failed} of {len(load.answers)} requests failed, statuses {statuses} (0: no answer)"
+        raise TryonError(text, code="bench-failed")
+    return load
+
+
+def _leg(kind: str, clients: int, repeat: int, load: Load) -> Leg:
+    p95_s = quantile([one.seconds for one in load.answers], 0.95)
+    return Leg(kind=kind, clients=clients, repeat=repeat, p50_s=load.p50_s, p95_s=p95_s, per_s=load.per_s)
+
+
+def figures_of(legs: Sequence[Leg], cached: Sequence[tuple[float, float]], clients: int) -> tuple[Figure, ...]:
+    """The figures that something is asked of."""
+
+    def p50(kind: str, num: int = 1) -> list[float]:
+        return [leg.p50_s for leg in legs if (leg.kind, leg.clients) == (kind, num)]
+
+    def per_s(kind: str, num: int) -> list[float]:
+        return [leg.per_s for leg in legs if (leg.kind, leg.clients) == (kind, num)]
+
+    peers = [kind for kind in dict.fromkeys(leg.kind for leg in legs) if kind not in {*SERVICE, "local", "workers"}]
+    alone = [max(values) for values in zip(per_s("workers", clients), per_s("local", clients), strict=True)]
+    best = [max(values) for values in zip(per_s("replicas", clients), per_s("batching", clients), strict=True)]
+    found = [
+        at_most("fused p50 / pipeline p50", ratios(p50("fused"), p50("local")), 1.15),
+        at_most("split p50 / pipeline p50", ratios(p50("split"), p50("local")), 1.35),
+        at_least(f"replicas, {clients} clients / pipeline on all cores, a second", ratios(best, alone), 0.9),
+        at_most("second garment / first garment", [second / first for first, second in cached], 0.6),
+    ]
+    for num in (1, clients) if peers else ():
+        quickest = [min(values) for values in zip(*(p50(kind, num) for kind in peers), strict=True)]
+        most = [max(values) for values in zip(*(per_s(kind, num) for kind in peers), strict=True)]
+        s = "" if num == 1 else "s"
+        found += [
+            at_most(f"fused p50 / better peer's, {num} client{s}", ratios(p50("fused", num), quickest), 1.1),
+            at_least(f"fused / better peer, a second, {num} client{s}", ratios(per_s("fused", num), most), 0.9),
+        ]
+        if num > 1:
+            text = f"two replicas or batching / better peer, a second, {num} client{s}"
+            found.append(at_least(text, ratios(best, most), 1.0))
+    return tuple(found)

@@ -1,0 +1,141 @@
+"""What is measured, running: the pipeline alone, the service in several shapes, its peers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import httpx
+
+from tryon.engines.cluster import physical_cpus, ray_session
+from tryon.errors import TryonError
+from tryon.serving.bench.inputs import Pair
+from tryon.serving.bench.load import PATH, Send
+from tryon.serving.bench.pipeline import FUSED, LocalTryOn
+from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
+from tryon.serving.run import free_port
+
+PEERS = {"fastapi": "fastapi", "litserve": "litserve"}  # and the package each needs
+START_S = 180.0
+
+
+def shapes() -> dict[str, tuple[GroupConfig, ...]]:
+    """Groups of the service by the name of the shape; reservations are small, so that all fit one machine at once."""
+    shared = {"num_cpus": 0.05, "num_threads": 0}
+    one = FUSED.model_copy(update=shared)
+    return {
+        "fused": (one,),
+        "split": tuple(group.model_copy(update=shared) for group in DEFAULT_GROUPS),
+        "replicas": (one.model_copy(update={"num_replicas": physical_cpus(), "num_threads": 1}),),
+        "batching": (one.model_copy(update={"max_batch_size": 4, "batch_wait_s": 0.02}),),
+    }
+
+
+@contextmanager
+def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterator[Mapping[str, str]]:
+    """The service in some shapes at once, on one Ray and one port.
+
+    Args:
+        bundle: URI.
+        names: of `shapes`.
+        options: further fields of `ServeConfig`.
+
+    Yields:
+        Base URLs by shape.
+    """
+    from ray import serve
+
+    from tryon.serving.app import build
+
+    port = free_port()
+    quiet: dict[str, Any] = {"log_level": "ERROR", "enable_access_log": False}
+    with ray_session():
+        serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
+        for name in names:
+            config = ServeConfig(bundle=bundle, groups=shapes()[name], num_cpus=0.05, **options)
+            serve.run(build(config), name=name, route_prefix=f"/{name}", logging_config=quiet)
+        yield {name: f"http://127.0.0.1:{port}/{name}" for name in names}
+
+
+@contextmanager
+def running_peers(bundle: str) -> Iterator[Mapping[str, str]]:
+    """The peers that are installed; base URLs by name."""
+    with ExitStack() as stack:
+        urls = {}
+        for name, package in PEERS.items():
+            if find_spec(package) is not None:
+                urls[name] = stack.enter_context(_running_peer(name, bundle))
+        yield urls
+
+
+@contextmanager
+def _running_peer(name: str, bundle: str) -> Iterator[str]:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tryon.serving.bench.peers", name, bundle, str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait(f"http://127.0.0.1:{port}", process, name)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], name: str) -> None:
+    """Until a server answers, whatever it says to a request without photos.
+
+    Raises:
+        TryonError: it ends, or does not come up.
+    """
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            httpx.post(url + PATH, timeout=10)
+        except httpx.TransportError:
+            time.sleep(0.5)
+            continue
+        return
+    raise TryonError(f"{name} did not come up in {START_S:.0f} s", code="peer-failed")
+
+
+_worker: LocalTryOn | None = None
+
+
+def _start_worker(bundle: str) -> None:
+    import cv2
+    import torch
+
+    global _worker
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    _worker = LocalTryOn(bundle)
+
+
+def _work(pair: Pair) -> int:
+    assert _worker is not None
+    return len(_worker(pair.person, pair.garment))
+
+
+@contextmanager
+def local_workers(bundle: str, pairs: Sequence[Pair]) -> Iterator[Send]:
+    """The pipeline in a process a core, one thread each: the most that this machine reaches without a server."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(physical_cpus(), context, _start_worker, (bundle,)) as pool:
+
+        def send(number: int) -> int:
+            return 200 if pool.submit(_work, pairs[number % len(pairs)]).result() else 500
+
+        yield send
