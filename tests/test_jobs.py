@@ -33,7 +33,13 @@ def test_there_is_a_config_for_every_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "word"), [("train.py", "frozen warp"), ("tune.py", "learning curves"), ("annotate.py", "quarantine")]
+    ("job", "word"),
+    [
+        ("train.py", "frozen warp"),
+        ("tune.py", "learning curves"),
+        ("annotate.py", "quarantine"),
+        ("batch_tryon.py", "quarantine"),
+    ],
 )
 def test_job_main_is_its_verb(job: str, word: str) -> None:
     reply = subprocess.run(

@@ -80,7 +80,13 @@ def bench_serve(
         int, typer.Option(min=2, max=10_000, help="Of a leg with one client; with more clients three times as many.")
     ] = 12,
     clients: Annotated[int, typer.Option(min=2, max=256, help="Side by side, in the legs under load.")] = 8,
-    repeats: Annotated[int, typer.Option(min=1, max=100, help="Of each leg; medians count.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=0, max=100, help="Of each leg; medians count. 0: only what --kills and --overload ask.")
+    ] = 5,
+    kills: Annotated[
+        float, typer.Option(min=0, help="Then so many seconds of load while a replica is killed every 10 s.")
+    ] = 0.0,
+    overload: Annotated[float, typer.Option(min=0, help="Then so many seconds at five times its capacity.")] = 0.0,
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),
@@ -90,13 +96,14 @@ def bench_serve(
     """Compare the service in several shapes with the pipeline without it, and with the same pipeline behind FastAPI and
     LitServe (where installed: pip install litserve).
 
-    Example: tryon bench serve --out out/bench-serve.json --check
+    Example: tryon bench serve --kills 300 --overload 20 --out out/bench-serve.json --check
     """
     from tryon.config import parse_size
     from tryon.models.bundle import default_bundle
     from tryon.show_bench import serve_shown
 
     told = {"size": parse_size(size), "requests": requests, "clients": clients, "repeats": repeats}
+    told |= {"kills_s": kills, "overload_s": overload}
     passed = serve_shown({"bundle": bundle or default_bundle(), **told}, out)
     if check and not passed:
         raise typer.Exit(1)

@@ -115,6 +115,40 @@ def data_annotate(
     annotate_shown(source, out, options, photos=photos, pairing=pairing, category=category, num_actors=actors)
 
 
+@data_app.command("tryon")
+def data_tryon(
+    pairs: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAIRS",
+            help="Table (Parquet, CSV, JSON lines) with person_url, garment_url; id and category if known.",
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="URI of the data set to write: one result image a row.")],
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle URI. Default: $TRYON_BUNDLE, else the demo's."),
+    ] = None,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Also write the agnostic mask: where pixels were generated.")
+    ] = False,
+    set_: SetOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Try on every pair of a table, with Ray Data: work of a catalogue's size, without a service.
+
+    Pairs that cannot be used go to a quarantine table with the reason. A killed run, started again, goes on. A row
+    without a category gets the one that its garment's outline shows. --set steps=20 --set seed=1: of a network that
+    samples.
+
+    Example: tryon data tryon pairs.parquet --bundle bundles/mine --out data/looks
+    """
+    from tryon.options import read_options
+    from tryon.show_data import batch_tryon_shown
+
+    batch_tryon_shown(pairs, out, bundle, mask=mask, sampling=read_options(None, set_ or []), num_actors=actors)
+
+
 @data_app.command("crawl")
 def data_crawl(
     start: Annotated[list[str], typer.Argument(metavar="URL...", help="Start pages or sitemaps of shops.")],

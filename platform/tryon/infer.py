@@ -13,17 +13,15 @@ import numpy.typing as npt
 
 from tryon import storage
 from tryon.codec import encode_jpeg, encode_png
-from tryon.config import StageSpec
-from tryon.data.annotate import ANNOTATION_STAGES
+from tryon.data.batch import tryon_specs
 from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.errors import ConfigError
-from tryon.models.bundle import default_bundle, read_manifest, tryon_stages
+from tryon.models.bundle import default_bundle
 from tryon.models.versions import pinned
 from tryon.sample import CATEGORIES, PALETTE, Row
 
 GIVEN = ("id", "category", "person_file", "garment_file")
 GIVEN_WITH_GARMENT = ("id", "category", "person_file", "garment", "garment_mask")
-GARMENT_STAGES = ("decode_garment", "fit_garment", "garment_mask")
 WRITERS: dict[str, Callable[[npt.NDArray[np.uint8]], bytes]] = {
     ".png": encode_png,
     ".jpg": encode_jpeg,
@@ -53,17 +51,8 @@ def tryon_pipeline(
         ConfigError: a value of `sampling` is out of bounds, or the network does not sample.
     """
     bundle = pinned(storage.absolute(bundle))
-    size = read_manifest(bundle).working_size
-    options = {
-        "decode_person": {"label": person_label},
-        "decode_garment": {"label": garment_label},
-        "fit_person": {"size": size},
-        "fit_garment": {"size": size},
-    }
-    names = [name for name in ANNOTATION_STAGES if not (has_garment and name in GARMENT_STAGES)]
-    specs = [StageSpec(name=name, options=options.get(name, {})) for name in names]
-    given = GIVEN_WITH_GARMENT if has_garment else GIVEN
-    return build_pipeline([*specs, *tryon_stages(bundle, sampling), StageSpec(name="paste")], given)
+    specs = tryon_specs(bundle, person_label, garment_label, has_garment=has_garment, sampling=sampling)
+    return build_pipeline(specs, GIVEN_WITH_GARMENT if has_garment else GIVEN)
 
 
 def infer_files(

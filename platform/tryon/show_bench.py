@@ -150,7 +150,8 @@ def serve_shown(options: Mapping[str, Any], out: str | None) -> bool:
     from tryon.serving.bench.run import ServeBenchConfig, ServeBenchResult, bench_serve
 
     config = parse_config(ServeBenchConfig, options, "bench")
-    say("bench     starts Ray, the service in four shapes, and its peers; about a minute")
+    if config.repeats:
+        say("bench     starts Ray, the service in four shapes, and its peers; about a minute")
 
     def on_leg(leg: ServeLeg) -> None:
         speed = f"p50 {1000 * leg.p50_s:.0f} ms, {leg.per_s:.2f} try-ons/s"
@@ -168,7 +169,11 @@ def serve_shown(options: Mapping[str, Any], out: str | None) -> bool:
             statistics.median(getattr(leg, name) for leg in legs) for name in ("p50_s", "p95_s", "per_s")
         )
         table.add_row(SERVED[kind], str(clients), f"{1000 * p50:.0f}", f"{1000 * p95:.0f}", f"{speed:.2f}")
-    console.print(table)
+    if result.legs:
+        console.print(table)
+    for found in (result.killed, result.overloaded):
+        if found is not None:
+            say("bench     " + ", ".join(f"{name} {value:g}" for name, value in found.model_dump().items()))
     _print_figures(result.figures, config.repeats)
     _keep(result, out)
     return all(figure.passed for figure in result.figures)
@@ -187,7 +192,7 @@ def _print_machine(machine: Mapping[str, Any]) -> None:
 
 
 def _print_figures(found: Sequence[Figure], repeats: int) -> None:
-    table = Table(title=f"medians of {repeats}")
+    table = Table(title=f"medians of {repeats}" if repeats else None)
     for heading in ("figure", "value", "asked", ""):
         table.add_column(heading)
     for figure in found:

@@ -74,6 +74,25 @@ def annotate_shown(
     return manifest
 
 
+def batch_tryon_shown(
+    uri: str,
+    out: str,
+    bundle: str | None,
+    *,
+    mask: bool = False,
+    sampling: Mapping[str, Any] | None = None,
+    num_actors: int | None = None,
+) -> Manifest:
+    """Tries the garments of a table of pairs on, with a progress bar."""
+    from tryon.data.batch import batch_tryon_job
+    from tryon.data.sources.open import open_source
+    from tryon.models.bundle import default_bundle
+
+    source = open_source(uri)
+    job = batch_tryon_job(source, bundle or default_bundle(), uri, sampling=sampling, mask=mask)
+    return run_job_shown(job, out, "try on", num_actors)
+
+
 def info_shown(data: str, *, as_json: bool = False, num_actors: int | None = 0) -> DataInfo:
     """Prints what a data set holds, as tables or as JSON."""
     from tryon.data.look.info import info

@@ -13,6 +13,7 @@ from tryon.config import parse_config
 from tryon.images import decode_photo
 from tryon.models.bundle import default_bundle
 from tryon.serving import page
+from tryon.serving.admission import Admission
 from tryon.serving.api import (
     AnnotateOptions,
     AnnotateResponse,
@@ -37,6 +38,7 @@ from tryon.serving.replica import GroupReplica
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
+REFUSALS = 1000  # requests that are being refused, or ask for what takes no time, beside those that are let in
 IMAGES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for media in MEDIA}}}
 
 
@@ -48,6 +50,7 @@ def make_api(config: ServeConfig) -> FastAPI:
         description="Virtual try-on: a person photo and a garment photo in, the person wearing the garment out.",
         dependencies=SCHEMES,
     )
+    api.add_middleware(Admission, most=config.max_queued_requests)
     protect(api, config)
     install(api)
     api.add_middleware(Counted, metrics=IngressMetrics())
@@ -163,7 +166,7 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     front = serve.deployment(
         serve.ingress(routes)(Ingress),
         name="ingress",
-        max_ongoing_requests=config.max_queued_requests,
+        max_ongoing_requests=config.max_queued_requests + REFUSALS,
         ray_actor_options={"num_cpus": config.num_cpus},
     )
     return front.bind(config, groups)

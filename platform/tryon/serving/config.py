@@ -117,7 +117,7 @@ class ServeConfig(BundlesConfig):
     groups: tuple[GroupConfig, ...] = Field(DEFAULT_GROUPS, min_length=1, description="deployments, in order")
     limits: ImageLimits = Field(default_factory=ImageLimits, description="what is taken of a photo")
     num_cpus: float = Field(0.25, ge=0, description="CPUs the ingress reserves (scheduling only)")
-    max_queued_requests: int = Field(64, ge=1, description="requests that may wait; more are answered 503")
+    max_queued_requests: int = Field(64, ge=1, description="at work or waiting; more are answered 503 at once")
     request_timeout_s: float = Field(120.0, gt=0, description="a try-on that takes longer is answered 504")
     cache_mb: int = Field(256, ge=0, le=1_000_000, description="annotated photos that a replica keeps, MB; 0: none")
     keys: str | None = Field(None, description="URI of the file of API keys (`tryon keys create`); None: no keys")

@@ -17,6 +17,7 @@ from pydantic import Field
 from tryon.config import Config, Size
 from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most, machine, ratios
+from tryon.serving.bench.faults import Killed, Overloaded, under_kills, under_overload
 from tryon.serving.bench.inputs import Pair, another_file, make_pairs
 from tryon.serving.bench.load import Load, Sender, closed_loop, quantile
 from tryon.serving.bench.pipeline import LocalTryOn
@@ -32,11 +33,13 @@ class ServeBenchConfig(Config):
     bundle: str = Field(description="URI")
     size: Size = Field((1024, 768), description="(height, width) px of the photos")
     pairs: int = Field(6, ge=1, le=1000, description="different pairs of photos")
-    repeats: int = Field(5, ge=1, le=100, description="of each leg; medians count")
+    repeats: int = Field(5, ge=0, le=100, description="of each leg; medians count; 0: no legs")
     requests: int = Field(
         12, ge=2, le=10_000, description="of a leg with one client; with more clients, three times it"
     )
     clients: int = Field(8, ge=2, le=256, description="of the legs under load")
+    kills_s: float = Field(0.0, ge=0, le=86_400, description="under load while replicas are killed, seconds; 0: not")
+    overload_s: float = Field(0.0, ge=0, le=3600, description="of five times the load it can bear, seconds; 0: not")
 
 
 class Leg(Config):
@@ -59,6 +62,8 @@ class ServeBenchResult(Config):
     cached: tuple[tuple[float, float], ...] = Field(
         description="seconds of a first and a second garment, a repeat each"
     )
+    killed: Killed | None = Field(None, description="under kills, where that was measured")
+    overloaded: Overloaded | None = Field(None, description="under overload, where that was measured")
     figures: tuple[Figure, ...] = Field(description="against what is asked")
 
 
@@ -73,6 +78,22 @@ def bench_serve(config: ServeBenchConfig, on_leg: Callable[[Leg], None]) -> Serv
         TryonError: the bundle cannot be used, a photo cannot, or a server does not come up or answer.
     """
     pairs = make_pairs(config.pairs, config.size)
+    legs, cached = _compared(config, pairs, on_leg) if config.repeats else ([], [])
+    figures = list(figures_of(legs, cached, config.clients)) if legs else []
+    killed = under_kills(config.bundle, pairs, config.kills_s, config.clients) if config.kills_s else None
+    overloaded = under_overload(config.bundle, pairs, config.overload_s, config.clients) if config.overload_s else None
+    for found in (killed, overloaded):
+        figures += found.figures if found is not None else ()
+    return ServeBenchResult(
+        config=config, machine=machine(), legs=legs, cached=cached, killed=killed, overloaded=overloaded,
+        figures=figures,
+    )  # fmt: skip
+
+
+def _compared(
+    config: ServeBenchConfig, pairs: Sequence[Pair], on_leg: Callable[[Leg], None]
+) -> tuple[list[Leg], list[tuple[float, float]]]:
+    """The legs, and the seconds of a first and a second garment."""
     legs: list[Leg] = []
     cached: list[tuple[float, float]] = []
     with _all_up(config, pairs) as sends:
@@ -85,9 +106,7 @@ def bench_serve(config: ServeBenchConfig, on_leg: Callable[[Leg], None]) -> Serv
                 legs.append(_leg(kind, clients, repeat, load))
                 on_leg(legs[-1])
             cached.append(_second_garment(sends["fused"], pairs, repeat))
-    return ServeBenchResult(
-        config=config, machine=machine(), legs=legs, cached=cached, figures=figures_of(legs, cached, config.clients)
-    )
+    return legs, cached
 
 
 @contextmanager
