@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,41 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
+class Collector:
+    """An OpenTelemetry collector that keeps the spans it is sent."""
+
+    def __init__(self) -> None:
+        self.spans: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                for resource in body["resourceSpans"] if self.path == "/v1/traces" else ():
+                    named = {one["key"]: one["value"] for one in resource["resource"]["attributes"]}
+                    for scope in resource["scopeSpans"]:
+                        outer.spans += [{**span, "resource": named} for span in scope["spans"]]
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture(scope="package")
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
 @pytest.fixture(scope="package")
 def sampled_bundle(tmp_path_factory: pytest.TempPathFactory, small_bundle: str) -> str:
     """The small bundle with a diffusion network of random weights for its synthesis. Not to be written to."""
@@ -62,6 +99,7 @@ def url(
     extract_bundle: str,
     sampled_bundle: str,
     photo_port: int,
+    collector: Collector,
     ray_local: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
@@ -76,6 +114,7 @@ def url(
         groups=groups,
         jobs=JobsConfig.model_validate(places),
         fetch=fetch,
+        traces=collector.url,
     )
     with running_service(config, "127.0.0.1", free_port()) as base:
         yield base

@@ -112,11 +112,11 @@ def test_requests_that_arrive_together_are_one_batch(config: ServeConfig, calls:
     handle: DeploymentHandle = serve.run(deployment.bind(config, "all"), name=name, route_prefix=None)
     try:
         call = calls[0]
-        waits = [handle.run.remote(call.batch, call.program, call.until_s, call.bundle) for _ in range(3)]
+        waits = [handle.run.remote(call.batch, call.program, call.until_s, call.bundle, {}) for _ in range(3)]
         start = time.monotonic()
         (a, b, c) = rows([wait.result(timeout_s=60) for wait in waits])
         took_s = time.monotonic() - start
-        waits = [handle.run.remote(call.batch, call.program, call.until_s, call.bundle) for _ in range(4)]
+        waits = [handle.run.remote(call.batch, call.program, call.until_s, call.bundle, {}) for _ in range(4)]
         start = time.monotonic()
         full = rows([wait.result(timeout_s=60) for wait in waits])
         full_s = time.monotonic() - start

@@ -34,6 +34,7 @@ from tryon.serving.jobs.routes import make_router
 from tryon.serving.metrics import Counted, IngressMetrics
 from tryon.serving.photos import described
 from tryon.serving.replica import GroupReplica
+from tryon.serving.traces import Traced, Traces, check_traces
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
@@ -53,6 +54,8 @@ def make_api(config: ServeConfig) -> FastAPI:
     api.add_middleware(Admission, most=config.max_queued_requests)
     protect(api, config)
     install(api)
+    if config.traces is not None:
+        api.add_middleware(Traced, traces=Traces(config.traces, "ingress"))
     api.add_middleware(Counted, metrics=IngressMetrics())
 
     @api.post(
@@ -131,11 +134,12 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
             annotation is a class, and here annotations are strings.
 
     Raises:
-        ConfigError: a key is unknown or a value is out of bounds.
+        ConfigError: a key is unknown, a value is out of bounds, or an extra is missing.
         BundleError: no bundle, or an incomplete one.
         PipelineError: groups whose stages do not fit together.
     """
     config = args if isinstance(args, ServeConfig) else parse_config(ServeConfig, args, "args")
+    check_traces(config.traces)
     # Absolute: a replica may run in another folder.
     uris = bundle_uris(config)
     places: dict[str, Any] = {"bundle": storage.absolute(config.bundle or default_bundle())}

@@ -124,4 +124,7 @@ class ServeConfig(BundlesConfig):
     open_to_all: bool = Field(False, description="serve without keys on addresses other than loopback")
     redis: str | None = Field(None, description="URL of the Redis that counts limits; None: each process by itself")
     fetch: FetchConfig = Field(default_factory=FetchConfig, description="photos given by URL")
+    traces: str | None = Field(
+        None, pattern=r"^https?://[^\s]+$", description="URL of an OpenTelemetry collector (OTLP/HTTP); None: no traces"
+    )
     jobs: JobsConfig | None = Field(None, description="batch jobs (`POST /api/v1/batch`); None: not served")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline
@@ -13,6 +13,7 @@ from tryon.sample import Batch, num_rows
 from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.graph import Part
 from tryon.serving.metrics import StageMetrics
+from tryon.serving.traces import Carrier, Traces
 from tryon.stages.registry import build_stage
 
 
@@ -25,12 +26,14 @@ class Call:
         program: by name.
         until_s: Unix time after which nobody waits for the result.
         bundle: URI.
+        trace: the request's place in a trace; empty without one.
     """
 
     batch: Batch
     program: str
     until_s: float
     bundle: str
+    trace: Carrier = field(default_factory=dict)
 
 
 def too_late(batch: Batch) -> Batch:
@@ -42,17 +45,25 @@ def too_late(batch: Batch) -> Batch:
 class StageGroup:
     """One bundle's stages; what they find out about a photo alone is kept for the next request with it."""
 
-    def __init__(self, specs: Sequence[StageSpec], parts: Mapping[str, Part], cache_mb: int = 0) -> None:
+    def __init__(
+        self,
+        specs: Sequence[StageSpec],
+        parts: Mapping[str, Part],
+        cache_mb: int = 0,
+        traces: Traces | None = None,
+    ) -> None:
         """Builds the stages, which loads their networks.
 
         Args:
             specs: of all programs' stages.
             parts: of the programs, by name.
             cache_mb: see `ServeConfig`.
+            traces: told of each stage; None: no traces.
         """
         stages = {spec.name: build_stage(spec) for spec in specs}
         cache = PhotoCache(cache_mb * 1_000_000)
         self._metrics = StageMetrics()
+        self._traces = traces or Traces(None, "")
         self._parts = parts
         self._pipelines = {
             name: CachingPipeline(
@@ -72,7 +83,7 @@ class StageGroup:
         with self._lock:
             now = time.time()
             late = {i: too_late(call.batch) for i, call in enumerate(calls) if now >= call.until_s}
-            rest = [call.batch for i, call in enumerate(calls) if i not in late]
+            rest = [call for i, call in enumerate(calls) if i not in late]
             outs = iter(self._run(program, rest) if rest else ())
         made = [late[i] if i in late else next(outs) for i in range(len(calls))]
         keep = self._parts[program].keep
@@ -80,13 +91,15 @@ class StageGroup:
             out if isinstance(out, Exception) else {name: out[name] for name in keep if name in out} for out in made
         ]
 
-    def _run(self, program: str, batches: Sequence[Batch]) -> list[Batch | Exception]:
+    def _run(self, program: str, calls: Sequence[Call]) -> list[Batch | Exception]:
         """One batch of all; where that fails each by itself, so that one call's photo costs no other call."""
-        self._metrics.gathered(len(batches))
+        self._metrics.gathered(len(calls))
+        batches = [call.batch for call in calls]
+        on_stage = self._traces.stages([call.trace for call in calls], self._metrics.stage)
         try:
-            return list(split(self._pipelines[program](joined(batches), self._metrics.stage), batches))
+            return list(split(self._pipelines[program](joined(batches), on_stage), batches))
         except Exception as error:  # noqa: BLE001 - given back
-            return [error] if len(batches) == 1 else [self._run(program, [batch])[0] for batch in batches]
+            return [error] if len(calls) == 1 else [self._run(program, [call])[0] for call in calls]
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -13,6 +13,7 @@ from tryon.sample import Batch
 from tryon.serving.config import GroupConfig, ServeConfig
 from tryon.serving.graph import plan_groups
 from tryon.serving.group import Call, StageGroup
+from tryon.serving.traces import Carrier, Traces
 
 Loader = Callable[[str], Awaitable[StageGroup | None]]
 Gathered = Callable[[Call], Awaitable[Batch | Exception]]
@@ -34,6 +35,7 @@ class GroupReplica:
         """
         self._config = config
         self._name = name
+        self._traces = Traces(config.traces, name)
         (group,) = (group for group in config.groups if group.name == name)
 
         use_threads(group)
@@ -52,7 +54,7 @@ class GroupReplica:
         """Called by Ray Serve before the first request, and when `user_config` changes: loads the bundle it names."""
         await self._load(told["bundle"])
 
-    async def run(self, batch: Batch, program: str, until_s: float, bundle: str) -> Batch:
+    async def run(self, batch: Batch, program: str, until_s: float, bundle: str, trace: Carrier) -> Batch:
         """Runs this group's stages of a program, and drops the fields that nobody needs any more.
 
         Args:
@@ -60,8 +62,9 @@ class GroupReplica:
             program: by name.
             until_s: Unix time after which nobody waits for the result: then nothing is done.
             bundle: URI of a bundle in which the group has a part of the program.
+            trace: the request's place in a trace.
         """
-        made = await self._gathered(Call(batch, program, until_s, bundle))
+        made = await self._gathered(Call(batch, program, until_s, bundle, trace))
         if isinstance(made, Exception):
             raise made
         return made
@@ -87,7 +90,7 @@ class GroupReplica:
         """The group's stages with a bundle's networks; None where it has no part in what that bundle does."""
         plans = plan_groups(self._config, bundle)
         plan = next((plan for plan in plans if plan.group.name == self._name), None)
-        return StageGroup(plan.specs, plan.parts, self._config.cache_mb) if plan is not None else None
+        return StageGroup(plan.specs, plan.parts, self._config.cache_mb, self._traces) if plan is not None else None
 
 
 def use_threads(group: GroupConfig) -> None:

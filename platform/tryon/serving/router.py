@@ -20,6 +20,7 @@ from tryon.serving.config import DEFAULT_MODEL, BundlesConfig, ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError
 from tryon.serving.graph import TRYON, Program, bundle_uris, plan_groups, programs_of
 from tryon.serving.metrics import IngressMetrics
+from tryon.serving.traces import Traces
 
 LOSSES = (
     ray.exceptions.RayActorError,
@@ -83,6 +84,7 @@ class Router:
         self._config = config
         self._groups = groups
         self._metrics = metrics
+        self._traces = Traces(config.traces, "ingress")
         self.models: Mapping[str, Model] = models_of(config, groups)
         self._handles: dict[tuple[str, str], DeploymentHandle] = {}
 
@@ -172,9 +174,9 @@ class Router:
         """
         left_s = end - time.monotonic()
         value: Any = batch
-        until = time.time() + left_s
+        until, trace = time.time() + left_s, self._traces.here()
         for place in places:
-            value = self._handle(place, model.uri).run.remote(value, program.name, until, model.uri)
+            value = self._handle(place, model.uri).run.remote(value, program.name, until, model.uri, trace)
         try:
             out: Batch = await asyncio.wait_for(value, timeout=left_s)
         except TimeoutError as error:
