@@ -87,6 +87,9 @@ def bench_serve(
         float, typer.Option(min=0, help="Then so many seconds of load while a replica is killed every 10 s.")
     ] = 0.0,
     overload: Annotated[float, typer.Option(min=0, help="Then so many seconds at five times its capacity.")] = 0.0,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Then from no replica to two under load, and to none.")
+    ] = False,
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),
@@ -103,7 +106,7 @@ def bench_serve(
     from tryon.show_bench import serve_shown
 
     told = {"size": parse_size(size), "requests": requests, "clients": clients, "repeats": repeats}
-    told |= {"kills_s": kills, "overload_s": overload}
+    told |= {"kills_s": kills, "overload_s": overload, "scale": scale}
     passed = serve_shown({"bundle": bundle or default_bundle(), **told}, out)
     if check and not passed:
         raise typer.Exit(1)

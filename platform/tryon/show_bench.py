@@ -171,10 +171,11 @@ def serve_shown(options: Mapping[str, Any], out: str | None) -> bool:
         table.add_row(SERVED[kind], str(clients), f"{1000 * p50:.0f}", f"{1000 * p95:.0f}", f"{speed:.2f}")
     if result.legs:
         console.print(table)
-    for found in (result.killed, result.overloaded):
+    for found in (result.killed, result.overloaded, result.scaled):
         if found is not None:
             say("bench     " + ", ".join(f"{name} {value:g}" for name, value in found.model_dump().items()))
-    _print_figures(result.figures, config.repeats)
+    if result.figures:
+        _print_figures(result.figures, config.repeats)
     _keep(result, out)
     return all(figure.passed for figure in result.figures)
 

@@ -1,4 +1,4 @@
-"""The service while its replicas are killed, and while more is asked of it than it can do."""
+"""The service while its replicas are killed, while more is asked of it than it can do, and from no replica to none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tryon.client import Client, ServiceError
 from tryon.config import Config
+from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most
 from tryon.serving.bench.inputs import Pair, another_file
 from tryon.serving.bench.load import Answered, Load, Send, Sender, closed_loop, quantile
@@ -28,7 +29,8 @@ UNLOADED = 20  # requests that tell how long one takes
 SENDERS = 96
 NORMAL = 1.5  # times the unloaded p95
 WATCH_S = 60.0
-REPLICA = f"ray::ServeReplica:{SHAPE}:"
+SCALED = "scaled"
+MOST = 2  # replicas that the scaled service may have
 
 
 class Killed(Config):
@@ -78,6 +80,55 @@ class Overloaded(Config):
         )
 
 
+class Scaled(Config):
+    """How long replicas took to come and go, seconds."""
+
+    cold_start_s: float = Field(description="a first request, with no replica there")
+    warm_s: float = Field(description="the next one")
+    up_s: float = Field(description="from the begin of the load until there are two replicas")
+    down_s: float = Field(description="from its end until there is none, after `quiet_s` at the least")
+    quiet_s: float = Field(description="that the config has the last replica wait for a request")
+
+
+def scaling(bundle: str, pairs: Sequence[Pair], clients: int, quiet_s: float = 5.0) -> Scaled:
+    """Asks a service that has no replica, loads it, and lets it be."""
+    with running_shapes(bundle, (SCALED,)) as urls:
+        send = Sender(urls[SCALED], pairs)
+        wait_until(lambda: _num_replicas() == 0)
+        cold, warm = (closed_loop(send, 1, num=1).answers[0] for _ in range(2))
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                closed_loop(send, clients, num=clients)
+
+        loading = threading.Thread(target=work, daemon=True)
+        loading.start()
+        up_s = wait_until(lambda: _num_replicas() >= MOST)
+        stop.set()
+        loading.join()
+        down_s = wait_until(lambda: _num_replicas() == 0)
+    return Scaled(cold_start_s=cold.seconds, warm_s=warm.seconds, up_s=up_s, down_s=down_s, quiet_s=quiet_s)
+
+
+def wait_until(holds: Callable[[], bool], limit_s: float = 300.0) -> float:
+    """Seconds until something holds.
+
+    Raises:
+        TryonError: it does not within the limit.
+    """
+    start = time.perf_counter()
+    while not holds():
+        if time.perf_counter() - start > limit_s:
+            raise TryonError(f"the service did not scale within {limit_s:g} s", code="bench-failed")
+        time.sleep(0.2)
+    return time.perf_counter() - start
+
+
+def _num_replicas() -> int:
+    return sum(_is_replica(process, SCALED, "all") for process in _below())
+
+
 def under_kills(bundle: str, pairs: Sequence[Pair], seconds: float, clients: int, every_s: float = 10.0) -> Killed:
     """Kills a replica, or the ingress, every few seconds under a closed loop of clients that try again."""
     with running_shapes(bundle, (SHAPE,)) as urls:
@@ -125,7 +176,7 @@ def _killing(every_s: float) -> Iterator[list[str]]:
 
     def work() -> None:
         while not stop.wait(every_s):
-            found = [(process, process.cmdline()[0]) for process in _below() if _is_replica(process)]
+            found = [(process, process.cmdline()[0]) for process in _below() if _is_replica(process, SHAPE)]
             if found:
                 process, name = draw.choice(found)
                 process.kill()
@@ -145,12 +196,12 @@ def _below() -> list[psutil.Process]:
     return list(psutil.Process().children(recursive=True))
 
 
-def _is_replica(process: psutil.Process) -> bool:
+def _is_replica(process: psutil.Process, app: str, deployment: str = "") -> bool:
     try:
         name: str = process.cmdline()[0]
     except (psutil.Error, IndexError):
         return False
-    return name.startswith(REPLICA)
+    return name.startswith(f"ray::ServeReplica:{app}:{deployment}")
 
 
 def _memory_mb() -> float:

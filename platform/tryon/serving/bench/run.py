@@ -17,7 +17,7 @@ from pydantic import Field
 from tryon.config import Config, Size
 from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most, machine, ratios
-from tryon.serving.bench.faults import Killed, Overloaded, under_kills, under_overload
+from tryon.serving.bench.faults import Killed, Overloaded, Scaled, scaling, under_kills, under_overload
 from tryon.serving.bench.inputs import Pair, another_file, make_pairs
 from tryon.serving.bench.load import Load, Sender, closed_loop, quantile
 from tryon.serving.bench.pipeline import LocalTryOn
@@ -40,6 +40,7 @@ class ServeBenchConfig(Config):
     clients: int = Field(8, ge=2, le=256, description="of the legs under load")
     kills_s: float = Field(0.0, ge=0, le=86_400, description="under load while replicas are killed, seconds; 0: not")
     overload_s: float = Field(0.0, ge=0, le=3600, description="of five times the load it can bear, seconds; 0: not")
+    scale: bool = Field(False, description="from no replica under load and back to none")
 
 
 class Leg(Config):
@@ -64,6 +65,7 @@ class ServeBenchResult(Config):
     )
     killed: Killed | None = Field(None, description="under kills, where that was measured")
     overloaded: Overloaded | None = Field(None, description="under overload, where that was measured")
+    scaled: Scaled | None = Field(None, description="from no replica to none, where that was measured")
     figures: tuple[Figure, ...] = Field(description="against what is asked")
 
 
@@ -82,10 +84,11 @@ def bench_serve(config: ServeBenchConfig, on_leg: Callable[[Leg], None]) -> Serv
     figures = list(figures_of(legs, cached, config.clients)) if legs else []
     killed = under_kills(config.bundle, pairs, config.kills_s, config.clients) if config.kills_s else None
     overloaded = under_overload(config.bundle, pairs, config.overload_s, config.clients) if config.overload_s else None
+    scaled = scaling(config.bundle, pairs, config.clients) if config.scale else None
     for found in (killed, overloaded):
         figures += found.figures if found is not None else ()
     return ServeBenchResult(
-        config=config, machine=machine(), legs=legs, cached=cached, killed=killed, overloaded=overloaded,
+        config=config, machine=machine(), legs=legs, cached=cached, killed=killed, overloaded=overloaded, scaled=scaled,
         figures=figures,
     )  # fmt: skip
 

@@ -19,11 +19,15 @@ from tryon.errors import TryonError
 from tryon.serving.bench.inputs import Pair
 from tryon.serving.bench.load import PATH, Send
 from tryon.serving.bench.pipeline import FUSED, LocalTryOn
-from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
+from tryon.serving.config import DEFAULT_GROUPS, AutoscalingConfig, GroupConfig, ServeConfig
 from tryon.serving.run import free_port
 
 PEERS = {"fastapi": "fastapi", "litserve": "litserve"}  # and the package each needs
 START_S = 180.0
+BY_LOAD = AutoscalingConfig(
+    min_replicas=0, max_replicas=2, target_ongoing_requests=1, upscale_delay_s=0.5, downscale_delay_s=5,
+    downscale_to_zero_delay_s=5,
+)  # fmt: skip
 
 
 def shapes() -> dict[str, tuple[GroupConfig, ...]]:
@@ -34,6 +38,7 @@ def shapes() -> dict[str, tuple[GroupConfig, ...]]:
         "fused": (one,),
         "split": tuple(group.model_copy(update=shared) for group in DEFAULT_GROUPS),
         "replicas": (one.model_copy(update={"num_replicas": physical_cpus(), "num_threads": 1}),),
+        "scaled": (one.model_copy(update={"autoscaling": BY_LOAD, "num_threads": 1}),),
         "batching": (one.model_copy(update={"max_batch_size": 4, "batch_wait_s": 0.02}),),
     }
 
