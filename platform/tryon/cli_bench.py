@@ -87,9 +87,7 @@ def bench_serve(
         float, typer.Option(min=0, help="Then so many seconds of load while a replica is killed every 10 s.")
     ] = 0.0,
     overload: Annotated[float, typer.Option(min=0, help="Then so many seconds at five times its capacity.")] = 0.0,
-    scale: Annotated[
-        bool, typer.Option("--scale", help="Then from no replica to two under load, and to none.")
-    ] = False,
+    scale: Annotated[bool, typer.Option("--scale", help="Then from no replica to two, and to none.")] = False,
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),

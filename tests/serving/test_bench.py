@@ -123,7 +123,9 @@ def test_figures_of_kills_and_overload() -> None:
 def test_the_command_prints_a_table_and_writes_it(small_bundle: str, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     told = ["--size", "512x384", "--repeats", "1", "--requests", "2", "--clients", "3", "--overload", "2"]
-    done = run_tryon("bench", "serve", "--bundle", small_bundle, *told, "--kills", "12", "--out", str(out))
+    done = run_tryon(
+        "bench", "serve", "--bundle", small_bundle, *told, "--kills", "12", "--scale", "--out", str(out), timeout=580
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("FastAPI and uvicorn", "LitServe", "a deployment a step", "second garment", "under kills"):
         assert word in done.stdout
@@ -133,4 +135,6 @@ def test_the_command_prints_a_table_and_writes_it(small_bundle: str, tmp_path: P
     assert all(leg["p50_s"] > 0 and leg["per_s"] > 0 for leg in found["legs"])
     assert found["killed"]["kills"] >= 1
     assert found["killed"]["failed"] == 0
+    assert found["scaled"]["cold_start_s"] > found["scaled"]["warm_s"] > 0
+    assert found["scaled"]["down_s"] >= 3
     assert found["overloaded"]["accepted"] + found["overloaded"]["refused"] == found["overloaded"]["sent"]
