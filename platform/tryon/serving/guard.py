@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import math
+import os
 from typing import Any
 
 from fastapi import FastAPI, Request, Security
@@ -184,7 +185,12 @@ def _limited(request: Request, key: Key, decision: Decision) -> JSONResponse:
 
 
 def _from_here(scope: Scope) -> bool:
-    """Whether a request comes from this machine: over loopback, a socket file, or from its own address."""
+    """Whether a request comes from this machine: over loopback, a socket file, or from its own address.
+
+    Behind HAProxy every request does, so there none is taken to.
+    """
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return False
     client: Any = scope.get("client")
     server: Any = scope.get("server")
     return not client or is_loopback(client[0]) or (bool(server) and client[0] == server[0])

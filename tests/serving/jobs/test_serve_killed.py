@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -20,8 +18,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.test_interrupt import session, wait_for
-from tryon.client import Client, PairInput, ServiceError
+from tests.serving.starting import START_S, served
+from tests.test_interrupt import wait_for
+from tryon.client import Client, PairInput
 from tryon.client.replies import Job
 from tryon.serving.run import free_port
 
@@ -29,7 +28,7 @@ NUM = int(os.environ.get("TRYON_BATCH", "12"))
 ROUNDS = int(os.environ.get("TRYON_ROUNDS", "3"))
 VICTIMS = ("all", "ingress", "serve")  # the deployment of the stages, that of the API and its worker, everything
 SEED = 4
-START_S, LIMIT_S = 180, 1800
+LIMIT_S = 1800
 
 
 def config_file(store_url: str, folder: Path) -> Path:
@@ -41,24 +40,6 @@ def config_file(store_url: str, folder: Path) -> Path:
     file = folder / "local.yaml"
     file.write_text(yaml.safe_dump(config))
     return file
-
-
-@contextmanager
-def served(file: Path, bundle: str, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`tryon serve`, as an operator starts it, once it answers."""
-    command = [str(Path(sys.executable).with_name("tryon")), "serve", "--config", str(file)]
-    with session([*command, "--bundle", bundle, "--port", str(port)], log) as process:
-        wait_for(lambda: process.poll() is not None or is_up(port), START_S, "the service")
-        assert process.poll() is None, log.read_text()
-        yield process
-
-
-def is_up(port: int) -> bool:
-    with Client(f"http://127.0.0.1:{port}", tries=1, timeout_s=5) as client:
-        try:
-            return client.health().status == "healthy"
-        except ServiceError:
-            return False
 
 
 def kill_replica(process: subprocess.Popen[bytes], name: str) -> None:
@@ -98,7 +79,7 @@ def test_every_item_ends_once_whatever_is_killed(
 
     with ExitStack() as stack:
         running = stack.enter_context(ExitStack())
-        process = running.enter_context(served(file, small_bundle, port, tmp_path / "serve-0.log"))
+        process = running.enter_context(served(small_bundle, port, tmp_path / "serve-0.log", "--config", str(file)))
         with Client(f"http://127.0.0.1:{port}", timeout_s=120, tries=200) as client:
             job_id = client.submit([PairInput(*photo_files, id=str(i)) for i in range(NUM)]).job_id
             for i, (turn, victim) in enumerate(zip(turns, victims, strict=True), 1):
@@ -107,7 +88,9 @@ def test_every_item_ends_once_whatever_is_killed(
                 if victim == "serve":
                     running.close()  # kills all of the session
                     running = stack.enter_context(ExitStack())
-                    process = running.enter_context(served(file, small_bundle, port, tmp_path / f"serve-{i}.log"))
+                    process = running.enter_context(
+                        served(small_bundle, port, tmp_path / f"serve-{i}.log", "--config", str(file))
+                    )
                 else:
                     kill_replica(process, victim)
             wait_for(lambda: ended(look(client, job_id)) >= NUM, LIMIT_S, "all items")
