@@ -76,7 +76,9 @@ def test_what_nobody_waits_for_is_not_done(
         return run(self, batch, num)
 
     monkeypatch.setattr(Pose, "run", run)
-    found = rows(group.run([late, calls[3], late]))
+    gone = Call(calls[0].batch, TRYON.name, time.time() + 600, calls[0].bundle)
+    gone.gone.set()
+    found = rows(group.run([late, calls[3], gone]))
     assert [row["error_code"] for row in found] == ["deadline", None, "deadline"]
     assert seen == [1]
 

@@ -27,6 +27,7 @@ class Call:
         until_s: Unix time after which nobody waits for the result.
         bundle: URI.
         trace: the request's place in a trace; empty without one.
+        gone: set once nobody waits any more.
     """
 
     batch: Batch
@@ -34,6 +35,12 @@ class Call:
     until_s: float
     bundle: str
     trace: Carrier = field(default_factory=dict)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody may still want the result."""
+        return not self.gone.is_set() and time.time() < self.until_s
 
 
 def too_late(batch: Batch) -> Batch:
@@ -81,8 +88,7 @@ class StageGroup:
         """
         program = calls[0].program
         with self._lock:
-            now = time.time()
-            late = {i: too_late(call.batch) for i, call in enumerate(calls) if now >= call.until_s}
+            late = {i: too_late(call.batch) for i, call in enumerate(calls) if not call.is_awaited}
             rest = [call for i, call in enumerate(calls) if i not in late]
             outs = iter(self._run(program, rest) if rest else ())
         made = [late[i] if i in late else next(outs) for i in range(len(calls))]

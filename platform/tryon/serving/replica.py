@@ -64,7 +64,12 @@ class GroupReplica:
             bundle: URI of a bundle in which the group has a part of the program.
             trace: the request's place in a trace.
         """
-        made = await self._gathered(Call(batch, program, until_s, bundle, trace))
+        call = Call(batch, program, until_s, bundle, trace)
+        try:
+            made = await self._gathered(call)
+        except asyncio.CancelledError:  # the client has gone; the call may still wait for its turn
+            call.gone.set()
+            raise
         if isinstance(made, Exception):
             raise made
         return made
