@@ -71,14 +71,14 @@ def test_another_file_is_the_same_picture() -> None:
     photo = encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8), 90)
     files = {another_file(photo, i) for i in range(3)}
     assert len(files) == 3
-    pictures = [decode_photo(file, "person_image").image for file in (photo, *files)]
+    pictures = [decode_photo(file, "person_image").pixels for file in (photo, *files)]
     assert all(np.array_equal(one, pictures[0]) for one in pictures)
 
 
 def test_pairs_are_different_tops() -> None:
     pairs = make_pairs(2, (256, 192))
     assert len({pairs[0].person, pairs[0].garment, pairs[1].person, pairs[1].garment}) == 4
-    assert decode_photo(pairs[0].person, "person_image").image.shape == (256, 192, 3)
+    assert decode_photo(pairs[0].person, "person_image").pixels.shape == (256, 192, 3)
     assert make_pairs(2, (256, 192)) == pairs
 
 
