@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -83,28 +86,26 @@ def running_peers(bundle: str) -> Iterator[Mapping[str, str]]:
 @contextmanager
 def _running_peer(name: str, bundle: str) -> Iterator[str]:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tryon.serving.bench.peers", name, bundle, str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait(f"http://127.0.0.1:{port}", process, name)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"tryon.serving.bench.peer_{name}", bundle, str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # LitServe has processes of its own
+        )
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            if not _comes_up(f"http://127.0.0.1:{port}", process):
+                log.seek(0)
+                lines = log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+                raise TryonError(f"{name} did not come up: {lines[-1]}", code="peer-failed")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], name: str) -> None:
-    """Until a server answers, whatever it says to a request without photos.
-
-    Raises:
-        TryonError: it ends, or does not come up.
-    """
+def _comes_up(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server answers in time, whatever it says to a request without photos."""
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -112,8 +113,8 @@ def _wait(url: str, process: subprocess.Popen[bytes], name: str) -> None:
         except httpx.TransportError:
             time.sleep(0.5)
             continue
-        return
-    raise TryonError(f"{name} did not come up in {START_S:.0f} s", code="peer-failed")
+        return True
+    return False
 
 
 _worker: LocalTryOn | None = None
