@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,22 +118,38 @@ def test_figures_of_kills_and_overload() -> None:
     assert not any(figure.passed for figure in bad.figures)
 
 
+def bench(bundle: str, out: Path, *options: str) -> tuple[str, Any]:
+    """What the command printed and wrote."""
+    told = ["--size", "512x384", "--requests", "2", "--clients", "3", *options]
+    done = run_tryon("bench", "serve", "--bundle", bundle, *told, "--out", str(out), timeout=580)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads(out.read_text())
+
+
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.xdist_group("bench")
 @pytest.mark.timeout(600)
-def test_the_command_prints_a_table_and_writes_it(small_bundle: str, tmp_path: Path) -> None:
-    out = tmp_path / "bench.json"
-    told = ["--size", "512x384", "--repeats", "1", "--requests", "2", "--clients", "3", "--overload", "2"]
-    done = run_tryon(
-        "bench", "serve", "--bundle", small_bundle, *told, "--kills", "12", "--scale", "--out", str(out), timeout=580
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("FastAPI and uvicorn", "LitServe", "a deployment a step", "second garment", "under kills"):
-        assert word in done.stdout
-    found = json.loads(out.read_text())
+def test_all_that_answers_is_compared(small_bundle: str, tmp_path: Path) -> None:
+    text, found = bench(small_bundle, tmp_path / "bench.json", "--repeats", "1")
+    for word in ("FastAPI and uvicorn", "LitServe", "a deployment a step", "second garment", "better peer"):
+        assert word in text
     kinds = ["local", "workers", "fused", "split", "replicas", "batching", "fastapi", "litserve"]
     assert {leg["kind"] for leg in found["legs"]} == set(kinds)
     assert all(leg["p50_s"] > 0 and leg["per_s"] > 0 for leg in found["legs"])
+    assert len(found["figures"]) == 9
+    assert [found[name] for name in ("killed", "overloaded", "scaled")] == [None] * 3
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.xdist_group("bench")
+@pytest.mark.timeout(600)
+def test_kills_overload_and_scaling(small_bundle: str, tmp_path: Path) -> None:
+    options = ("--repeats", "0", "--kills", "12", "--overload", "2", "--scale")
+    text, found = bench(small_bundle, tmp_path / "bench.json", *options)
+    assert "under kills" in text
+    assert found["legs"] == []
     assert found["killed"]["kills"] >= 1
     assert found["killed"]["failed"] == 0
     assert found["scaled"]["cold_start_s"] > found["scaled"]["warm_s"] > 0
