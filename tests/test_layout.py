@@ -21,7 +21,7 @@ LAYERS = (
     ("charts", "curves", "parallel", "page", "console"),
     ("models",),
     ("stages",),
-    ("engines",),
+    ("engines", "measured"),
     ("data", "training", "evaluation"),
     ("serving", "client"),  # which share the bodies of the API
     (

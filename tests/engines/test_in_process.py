@@ -83,7 +83,7 @@ def test_live_fields_carry_only_what_later_groups_read_or_the_caller_wants() -> 
     assert second == {"person_photo", "person_placement", "agnostic_mask", "tryon", *ERROR_FIELDS}
     assert first == {
         "person_photo", "person_placement", "agnostic_mask", "garment", "garment_mask", "agnostic", "parse", "pose",
-        "category", *ERROR_FIELDS,
+        "category", "sampling_seed", "sampling_steps", *ERROR_FIELDS,
     }  # fmt: skip
 
 
