@@ -22,6 +22,7 @@ from tryon.models.sampling import (
     prediction_target,
     row_noise,
     solve,
+    start_noise,
 )
 
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
@@ -86,3 +87,13 @@ def test_an_unknown_solver_is_named() -> None:
         make_scheduler("euler")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="steps = 0 is not allowed"):
         parse_config(Sampling, {"steps": 0}, "sampling")
+
+
+def test_the_temperature_is_the_share_of_the_noise() -> None:
+    shape, device = (2, 3, 4, 5), torch.device("cpu")
+    whole = start_noise(shape, Sampling(seed=3), device)
+    assert torch.equal(whole, row_noise(shape, 3, device))
+    assert torch.allclose(start_noise(shape, Sampling(seed=3, temperature=0.25), device), whole / 4)
+    assert not start_noise(shape, Sampling(seed=3, temperature=0), device).any()
+    with pytest.raises(ValueError, match="temperature"):
+        Sampling(temperature=1.5)

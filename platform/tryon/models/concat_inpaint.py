@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tryon.models.latent_inpainter import LatentInpainter, LatentInpainterConfig, unet_prediction
-from tryon.models.sampling import Sampling, row_noise
+from tryon.models.sampling import Sampling, start_noise
 from tryon.models.stable_diffusion import Parts
 from tryon.models.tuning import Mode, tune
 
@@ -96,7 +96,7 @@ class ConcatInpaint(LatentInpainter):
         def denoise(noisy: Tensor, times: Tensor, with_it: bool) -> Tensor:
             return self(noisy, times, mask, asked if with_it else nothing)  # type: ignore[no-any-return]
 
-        latents = self.sample(denoise, row_noise(asked.shape, told.seed, asked.device), told)
+        latents = self.sample(denoise, start_noise(asked.shape, told, asked.device), told)
         rendering = self.decode(self.person_half(latents))
         return {"rendering": rendering, "composition_mask": torch.zeros_like(warped_mask)}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tryon.config import Category
 from tryon.errors import ConfigError
 from tryon.models.latent_inpainter import LatentInpainter, LatentInpainterConfig, unet_prediction
-from tryon.models.sampling import Sampling, row_noise
+from tryon.models.sampling import Sampling, start_noise
 from tryon.models.stable_diffusion import Parts
 from tryon.models.tuning import tune
 from tryon.sample import CATEGORIES
@@ -119,7 +119,7 @@ class Inpaint(LatentInpainter):
             self.config.prompt.replace(GARMENT, self.config.words(CATEGORIES[i]))
             for i in condition["category"].argmax(1).tolist()
         ]
-        start = row_noise(masked.shape, told.seed, masked.device)
+        start = start_noise(masked.shape, told, masked.device)
         rendering = self.decode(self.paint(mask, masked, prompts, start, told))
         return {"rendering": rendering, "composition_mask": torch.zeros_like(warped_mask)}
 

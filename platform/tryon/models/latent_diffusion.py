@@ -32,8 +32,8 @@ from tryon.models.sampling import (
     add_noise,
     alphas_cumprod,
     make_scheduler,
-    row_noise,
     solve,
+    start_noise,
 )
 from tryon.models.tensors import LIMBS, REGIONS
 
@@ -64,7 +64,9 @@ class LatentDiffusionConfig(Config):
     erode_px: int | None = Field(
         None, ge=0, le=64, description="the warped garment itself is shown this far inside its mask; null: nowhere"
     )
-    sampling: Sampling = Field(Sampling(), description="where a caller says nothing else")
+    # Latents of a network this small are uncertain each by itself, and what is drawn of them is blotchy: with all of
+    # the noise the try-ons of 12 test samples have 23.4 dB, with 0.3 of it 24.5, with none 24.6.
+    sampling: Sampling = Field(Sampling(temperature=0.3), description="where a caller says nothing else")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -78,7 +80,7 @@ class LatentDiffusionConfig(Config):
 # Stable Diffusion's widths, as the paper's.
 LARGE = LatentDiffusionConfig(
     autoencoder=LARGE_AUTOENCODER, widths=(320, 640, 1280, 1280), num_blocks=2, attention_from=0, num_heads=8,
-    token_width=768, token_stride=32, prediction="epsilon",
+    token_width=768, token_stride=32, prediction="epsilon", sampling=Sampling(),
 )  # fmt: skip
 
 
@@ -186,7 +188,7 @@ class LatentDiffusion(Network):
     def sample(self, condition: dict[str, Tensor], sampling: Sampling) -> Tensor:
         """Latents (b, z, h, w) by a solver; `condition` as in `forward`."""
         coarse = self.autoencoder.encode(coarse_composition(condition))
-        noise = row_noise(tuple(coarse.shape), sampling.seed, coarse.device)
+        noise = start_noise(tuple(coarse.shape), sampling, coarse.device)
         start = add_noise(coarse, noise, self.alphas[-1:].expand(len(coarse))) if self.config.start else noise
         scale = sampling.guidance_scale
         known = self.known(coarse, condition)

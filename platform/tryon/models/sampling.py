@@ -57,6 +57,9 @@ class Sampling(Config):
     steps: int = Field(20, ge=1, le=1000, description="of the solver")
     guidance_scale: float = Field(1.0, ge=1, le=30, description="of classifier-free guidance; 1: none, half the cost")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the noise a picture starts from")
+    temperature: float = Field(
+        1.0, ge=0, le=1, description="of that noise, x its strength: below 1 nearer to the most likely picture"
+    )
 
 
 def make_scheduler(solver: Solver, noise: Mapping[str, Any] | None = None) -> Scheduler:
@@ -109,6 +112,11 @@ def solve(predict: Predict, start: Tensor, scheduler: Scheduler, steps: int) -> 
         prediction = predict(noisy, time.long().expand(len(noisy))).float()
         noisy = scheduler.step(prediction, time, noisy, return_dict=False)[0]
     return noisy
+
+
+def start_noise(shape: tuple[int, ...], sampling: Sampling, device: torch.device) -> Tensor:
+    """What a picture (b, ...) starts from: the seed's `row_noise`, at the temperature."""
+    return sampling.temperature * row_noise(shape, sampling.seed, device)
 
 
 def row_noise(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:

@@ -41,22 +41,25 @@ class Synthesize(NetworkStage):
         solver: Solver | None = None,
         seed: int | None = None,
         guidance: float | None = None,
+        temperature: float | None = None,
     ) -> None:
         """Loads the network.
 
         Args:
             bundle: URI.
-            steps: of the solver; these four are for a network that samples, None takes its own value.
+            steps: of the solver; these five are for a network that samples, None takes its own value.
             solver: ddim, dpm++ or unipc.
             seed: of the noise; one seed, one picture.
             guidance: scale of classifier-free guidance, 1: none.
+            temperature: share of the noise that a picture starts from, 0 to 1.
 
         Raises:
             BundleError: no such bundle, or it lacks the network.
             ConfigError: a value out of bounds, or one is given and the network does not sample.
         """
         super().__init__(bundle)
-        told = {"steps": steps, "solver": solver, "seed": seed, "guidance_scale": guidance}
+        told: dict[str, Any] = {"steps": steps, "solver": solver, "seed": seed}
+        told |= {"guidance_scale": guidance, "temperature": temperature}
         given = {name: value for name, value in told.items() if value is not None}
         self._sampling = self._sampling_of(bundle, given) if given else None
 
