@@ -27,6 +27,11 @@ HAPROXY = {
 }
 
 
+# Threads of OpenMP spin for a while when they have nothing to do, each process's beside the others'. Of a split service
+# on two cores that takes half the throughput; without any spinning a try-on in one process takes a tenth longer.
+THREADS = {"GOMP_SPINCOUNT": "20000"}
+
+
 @dataclass(frozen=True)
 class ServeFile:
     """What a `serve_configs/` file says, as far as a local start needs it."""
@@ -76,6 +81,7 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
     for uri in bundle_uris(config).values():
         plan_groups(config, uri)
     _check_port(host, port)
+    spin_less()
     with ray_session():
         from ray import serve
 
@@ -111,6 +117,12 @@ def serve_forever(
         print("Ctrl-C ends it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+def spin_less() -> None:
+    """Has the processes of a Ray that is started after this wait for work without taking a core from each other."""
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
 
 
 def prefer_haproxy(config: ServeConfig) -> None:

@@ -23,7 +23,7 @@ from tryon.serving.bench.inputs import Pair
 from tryon.serving.bench.load import PATH, Send
 from tryon.serving.bench.pipeline import FUSED, LocalTryOn
 from tryon.serving.config import DEFAULT_GROUPS, AutoscalingConfig, GroupConfig, ServeConfig
-from tryon.serving.run import free_port
+from tryon.serving.run import free_port, spin_less
 
 PEERS = {"fastapi": "fastapi", "litserve": "litserve"}  # and the package each needs
 START_S = 180.0
@@ -64,6 +64,7 @@ def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterato
 
     port = free_port()
     quiet: dict[str, Any] = {"log_level": "ERROR", "enable_access_log": False}
+    spin_less()
     with ray_session():
         serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
         for name in names:
