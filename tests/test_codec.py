@@ -33,6 +33,7 @@ def value_of(kind: Kind, height: int, width: int) -> Any:
     shape = (height, width)
     return {
         Kind.TEXT: "rücken ☃",
+        Kind.NUMBER: float(RNG.integers(0, 2**31)),
         Kind.FILE: bytes(RNG.integers(0, 256, 40, dtype=np.uint8)),
         Kind.IMAGE: RNG.integers(0, 256, (*shape, 3), dtype=np.uint8),
         Kind.MASK: RNG.integers(0, 2, shape, dtype=np.uint8),

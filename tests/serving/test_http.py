@@ -208,7 +208,8 @@ def test_what_photos_show(url: str, photos: tuple[bytes, bytes]) -> None:
 
 
 def test_models(url: str) -> None:
-    (model,) = requests.get(url + "/api/v1/models", timeout=TIMEOUT_S).json()["models"]
+    model, other = requests.get(url + "/api/v1/models", timeout=TIMEOUT_S).json()["models"]
+    assert (model["model"], other["model"]) == ("default", "sampled")
     assert model["name"] == "bundle"
     assert {network["role"] for network in model["networks"]} == {"warp", "synthesis", "refinement", "extraction"}
     assert all(network["num_parameters"] > 0 for network in model["networks"])
