@@ -62,12 +62,8 @@ class Body:
             ImageError: more bytes than are taken, or no base64.
             FetchError: see `Fetcher.fetch`.
         """
-        field, url_field = self._field(name), f"{name}_url"
-        value = self.values[field]
-        if isinstance(value, list):
-            text = f"{field} is given {len(value)} times: one is taken"
-            raise SampleError(text, code="field-conflict", field=field)
-        return await self._file(value, field, url_field, fetcher)
+        (file,) = await self.photos(name, fetcher, most=1)
+        return file
 
     async def photos(self, name: str, fetcher: Fetcher, most: int) -> list[bytes]:
         """The files of one photo or several, in order; errors as of `photo`.
@@ -81,7 +77,8 @@ class Body:
         told = self.values[field]
         values = told if isinstance(told, list) else [told]
         if not 1 <= len(values) <= most:
-            text = f"{field} is given {len(values)} times: 1 to {most} are taken"
+            taken = "one is taken" if most == 1 else f"1 to {most} are taken"
+            text = f"{field} is given {len(values)} times: {taken}"
             raise SampleError(text, code="field-conflict", field=field)
         return [await self._file(value, field, url_field, fetcher) for value in values]
 
