@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 from schemathesis import GenerationMode
+
+from tryon.serving.bench.processes import replicas
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("service"), pytest.mark.timeout(3000)]
 
@@ -36,19 +37,10 @@ ROUTES = ("tryon", "extract", "annotate", "uploads")
 @pytest.fixture
 def replicas_live(url: str) -> Iterator[None]:
     """After the test the replicas are the processes that they were before."""
-    before = replicas()
+    before = {replica.pid for replica in replicas()}
     assert before
     yield
-    assert replicas() == before
-
-
-def replicas() -> set[int]:
-    """Process ids of Serve's replicas, which are below this process."""
-    return {
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if "".join(process.cmdline()[:1]).startswith("ray::ServeReplica:")
-    }
+    assert {replica.pid for replica in replicas()} == before
 
 
 def check(reply: requests.Response, told: object) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import pytest
 import requests
 from PIL import Image
@@ -26,6 +25,7 @@ from tests.test_cli import run_tryon
 from tests.test_interrupt import wait_for
 from tryon import __version__
 from tryon.client import Client, PairInput, RefusedError
+from tryon.serving.bench.processes import replicas
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("service")]
 
@@ -454,9 +454,7 @@ def test_eight_at_once(url: str, photos: tuple[bytes, bytes]) -> None:
 def test_a_replica_that_dies_costs_no_request(url: str, photos: tuple[bytes, bytes]) -> None:
     expected = post(url, *photos, PNG_WITH_MASK).json()["result_image"]
     for group in ("annotation", "synthesis"):
-        name = f"ray::ServeReplica:tryon:{group}"
-        mine = psutil.Process().children(recursive=True)  # Ray's processes are below this one
-        (victim,) = (process for process in mine if process.cmdline()[:1] and process.cmdline()[0].startswith(name))
+        (victim,) = replicas("tryon", group)
         with ThreadPoolExecutor(6) as pool:
             replies = [pool.submit(post, url, *photos, PNG_WITH_MASK) for _ in range(6)]
             victim.kill()

@@ -13,7 +13,6 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -22,6 +21,7 @@ from tests.serving.starting import START_S, served
 from tests.test_interrupt import wait_for
 from tryon.client import Client, PairInput
 from tryon.client.replies import Job
+from tryon.serving.bench.processes import replicas
 from tryon.serving.run import free_port
 
 NUM = int(os.environ.get("TRYON_BATCH", "12"))
@@ -44,14 +44,8 @@ def config_file(store_url: str, folder: Path) -> Path:
 
 def kill_replica(process: subprocess.Popen[bytes], name: str) -> None:
     """Ends a replica of a deployment with SIGKILL."""
-    title = f"ray::ServeReplica:tryon:{name}"
-
-    def replicas() -> list[psutil.Process]:
-        below = psutil.Process(process.pid).children(recursive=True)
-        return [one for one in below if "".join(one.cmdline()[:1]).startswith(title)]
-
-    wait_for(lambda: bool(replicas()), START_S, f"a replica of {name}")
-    replicas()[0].kill()
+    wait_for(lambda: bool(replicas("tryon", name, process.pid)), START_S, f"a replica of {name}")
+    replicas("tryon", name, process.pid)[0].kill()
 
 
 def ended(job: Job) -> int:

@@ -18,6 +18,7 @@ from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most
 from tryon.serving.bench.inputs import Pair, another_file
 from tryon.serving.bench.load import Answered, Load, Send, Sender, closed_loop, quantile
+from tryon.serving.bench.processes import below, replicas
 from tryon.serving.bench.servers import running_shapes
 
 SHAPE = "replicas"
@@ -94,7 +95,7 @@ def scaling(bundle: str, pairs: Sequence[Pair], clients: int, quiet_s: float = 5
     """Asks a service that has no replica, loads it, and lets it be."""
     with running_shapes(bundle, (SCALED,)) as urls:
         send = Sender(urls[SCALED], pairs)
-        wait_until(lambda: _num_replicas() == 0)
+        wait_until(lambda: not replicas(SCALED, "all"))
         cold, warm = (closed_loop(send, 1, num=1).answers[0] for _ in range(2))
         stop = threading.Event()
 
@@ -104,10 +105,10 @@ def scaling(bundle: str, pairs: Sequence[Pair], clients: int, quiet_s: float = 5
 
         loading = threading.Thread(target=work, daemon=True)
         loading.start()
-        up_s = wait_until(lambda: _num_replicas() >= MOST)
+        up_s = wait_until(lambda: len(replicas(SCALED, "all")) >= MOST)
         stop.set()
         loading.join()
-        down_s = wait_until(lambda: _num_replicas() == 0)
+        down_s = wait_until(lambda: not replicas(SCALED, "all"))
     return Scaled(cold_start_s=cold.seconds, warm_s=warm.seconds, up_s=up_s, down_s=down_s, quiet_s=quiet_s)
 
 
@@ -123,10 +124,6 @@ def wait_until(holds: Callable[[], bool], limit_s: float = 300.0) -> float:
             raise TryonError(f"the service did not scale within {limit_s:g} s", code="bench-failed")
         time.sleep(0.2)
     return time.perf_counter() - start
-
-
-def _num_replicas() -> int:
-    return sum(_is_replica(process, SCALED, "all") for process in _below())
 
 
 def under_kills(bundle: str, pairs: Sequence[Pair], seconds: float, clients: int, every_s: float = 10.0) -> Killed:
@@ -168,19 +165,18 @@ class _Patient:
 
 
 @contextmanager
-def _killing(every_s: float) -> Iterator[list[str]]:
-    """Kills while the body runs; gives the names of what was killed."""
+def _killing(every_s: float) -> Iterator[list[int]]:
+    """Kills while the body runs; gives the ids of what was killed."""
     stop = threading.Event()
-    killed: list[str] = []
+    killed: list[int] = []
     draw = random.Random(0)
 
     def work() -> None:
         while not stop.wait(every_s):
-            found = [(process, process.cmdline()[0]) for process in _below() if _is_replica(process, SHAPE)]
-            if found:
-                process, name = draw.choice(found)
-                process.kill()
-                killed.append(name)
+            if found := replicas(SHAPE):
+                victim = draw.choice(found)
+                victim.kill()
+                killed.append(victim.pid)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -191,22 +187,9 @@ def _killing(every_s: float) -> Iterator[list[str]]:
         thread.join()
 
 
-def _below() -> list[psutil.Process]:
-    """Ray's processes, which are below this one."""
-    return list(psutil.Process().children(recursive=True))
-
-
-def _is_replica(process: psutil.Process, app: str, deployment: str = "") -> bool:
-    try:
-        name: str = process.cmdline()[0]
-    except (psutil.Error, IndexError):
-        return False
-    return name.startswith(f"ray::ServeReplica:{app}:{deployment}")
-
-
 def _memory_mb() -> float:
     total = 0
-    for process in _below():
+    for process in below():
         try:
             total += process.memory_full_info().uss
         except psutil.Error:
