@@ -57,7 +57,7 @@ SIDES: Mapping[str, Side] = {
     **dict.fromkeys(
         (
             "id", "category", "split", "person_id", "garment_id", "person_uri", "garment_uri", "metadata", "photo_kind",
-            "generated_by", "error_code", "error", "error_stage",
+            "generated_by", "sampling_seed", "sampling_steps", "error_code", "error", "error_stage",
         ),
         Side.KEPT,
     ),
