@@ -13,11 +13,12 @@ import pytest
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.sample import Batch, num_rows
-from tryon.serving.cache import CachingPipeline, PhotoCache, photos_of
-from tryon.serving.config import DEFAULT_GROUPS
-from tryon.serving.graph import TRYON
+from tryon.serving.bench.pipeline import FUSED
+from tryon.serving.cache import CachingPipeline, PhotoCache, Source, sources_of
+from tryon.serving.config import DEFAULT_GROUPS, ServeConfig
+from tryon.serving.graph import TRYON, plan_groups
 from tryon.stages.base import Stage
-from tryon.stages.registry import stage_class
+from tryon.stages.registry import build_stage, stage_class
 
 SIZE = (256, 192)
 PERSON = ("decode_person", "fit_person", "pose", "parse")
@@ -60,8 +61,7 @@ def batch(*pairs: tuple[bytes, bytes], category: str = "upper") -> Batch:
         "category": [category] * len(pairs),
         "person_file": [person for person, _ in pairs],
         "garment_file": [garment for _, garment in pairs],
-        "sampling_seed": [None] * len(pairs),
-        "sampling_steps": [None] * len(pairs),
+        **{name: [None] * len(pairs) for name in TRYON.given[4:]},
     }
 
 
@@ -73,8 +73,16 @@ def assert_same(a: Batch, b: Batch) -> None:
 
 
 def test_which_stages_look_at_one_photo_alone(pipeline: Pipeline) -> None:
-    found = photos_of(pipeline.stages, pipeline.given)
-    assert found == dict.fromkeys(PERSON, "person_file") | dict.fromkeys(GARMENT, "garment_file")
+    found = sources_of(pipeline.stages, pipeline.given)
+    person, garment = dict.fromkeys(PERSON, Source("person_file")), dict.fromkeys(GARMENT, Source("garment_file"))
+    assert found == person | garment | {"agnostic": Source("person_file", ("category",))}
+
+
+def test_a_stage_that_looks_at_both_photos_or_at_what_it_changes_is_not_kept(small_bundle: str) -> None:
+    (plan,) = plan_groups(ServeConfig(bundle=small_bundle, groups=(FUSED,)))
+    part = plan.parts["tryon"]
+    stages = [build_stage(spec) for spec in plan.specs if spec.name in part.stages]
+    assert set(sources_of(stages, part.given)) == {*PERSON, *GARMENT, "agnostic"}
 
 
 def test_the_second_garment_on_a_person(
@@ -86,7 +94,7 @@ def test_the_second_garment_on_a_person(
     cached = CachingPipeline(pipeline, PhotoCache(100_000_000), lambda photo, hit: lookups.append((photo, hit)))
     first = cached(batch((person, garment)))
     second = cached(batch((person, other)))
-    assert rows_run == Counter(dict.fromkeys(PERSON, 1) | dict.fromkeys(GARMENT, 2) | {"agnostic": 2})
+    assert rows_run == Counter(dict.fromkeys(PERSON, 1) | dict.fromkeys(GARMENT, 2) | {"agnostic": 1})
     assert lookups == [
         ("person_file", False), ("garment_file", False), ("person_file", True), ("garment_file", False)
     ]  # fmt: skip
@@ -96,9 +104,10 @@ def test_the_second_garment_on_a_person(
 
 def test_another_category_is_not_taken_from_the_cache(pipeline: Pipeline, photos: tuple[bytes, bytes]) -> None:
     cached = CachingPipeline(pipeline, PhotoCache(100_000_000))
-    upper, lower = (cached(batch(photos, category=category)) for category in ("upper", "lower"))
+    upper, lower, again = (cached(batch(photos, category=category)) for category in ("upper", "lower", "upper"))
     assert not np.array_equal(upper["agnostic_mask"][0], lower["agnostic_mask"][0])
     assert_same(lower, pipeline(batch(photos, category="lower")))
+    assert_same(again, upper)
 
 
 def test_a_batch_of_known_and_new_rows(pipeline: Pipeline, photos: tuple[bytes, bytes], rows_run: Counter[str]) -> None:
@@ -108,7 +117,7 @@ def test_a_batch_of_known_and_new_rows(pipeline: Pipeline, photos: tuple[bytes, 
     rows_run.clear()
     pairs = ((person + b"\0", garment), (person, garment + b"\0"), (person, garment))
     out = cached(batch(*pairs))
-    assert rows_run == Counter(dict.fromkeys((*PERSON, *GARMENT), 1) | {"agnostic": 3})
+    assert rows_run == Counter(dict.fromkeys((*PERSON, *GARMENT), 1) | {"agnostic": 1})
     assert_same(out, pipeline(batch(*pairs)))
 
 

@@ -12,7 +12,8 @@ from tryon.sample import ERROR_FIELDS
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import EXTRACTION, LAYERS, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
 
-ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste")
+TRYONS = {"tryon", "tryon_mask", "tryon_layers"}
+ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste", "encode")
 
 
 def group(name: str, *stages: str) -> GroupConfig:
@@ -98,27 +99,27 @@ def test_stages_in_the_wrong_order_are_refused(small_bundle: str) -> None:
 
 
 def test_groups_without_a_result_are_refused(small_bundle: str) -> None:
-    with pytest.raises(PipelineError, match="result"):
+    with pytest.raises(PipelineError, match=r"'result_file' \(put 'encode'"):
         plan(small_bundle, group("all", *ALL[:-1]))
 
 
 def test_an_unknown_stage_is_named(small_bundle: str) -> None:
     with pytest.raises(PipelineError, match="did you mean 'paste'"):
-        plan(small_bundle, group("all", *ALL[:-1], "pasted"))
+        plan(small_bundle, group("all", *ALL[:-2], "pasted", "encode"))
 
 
 def test_a_bundle_need_not_refine(small_bundle: str, tmp_path: Path) -> None:
     folder = without(small_bundle, tmp_path, "refinement")
     plans = plan(folder, *DEFAULT_GROUPS)
     assert names(plans) == [name for name in ALL if name != "refine"]
-    alone = plan(folder, group("most", *ALL[:-2]), group("refinement", "refine"), group("end", "paste"))
+    alone = plan(folder, group("most", *ALL[:-3]), group("refinement", "refine"), group("end", "paste", "encode"))
     assert [one.group.name for one in alone] == ["most", "end"]
 
 
 def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: str) -> None:
     annotation, *others = plan(small_bundle, *DEFAULT_GROUPS)
-    assert set(annotation.parts) == {"tryon", "tryon_layers", "annotate_person", "annotate_garment"}
-    assert [set(one.parts) for one in others] == [{"tryon", "tryon_layers"}] * 3
+    assert set(annotation.parts) == {*TRYONS, "annotate_person", "annotate_garment"}
+    assert [set(one.parts) for one in others] == [TRYONS] * 3
     assert set(others[-1].parts["tryon_layers"].keep) == {*TRYON_LAYERS.wanted, *LAYERS, *ERROR_FIELDS}
     annotation, *_, extraction = plan(extract_bundle, *DEFAULT_GROUPS)
     assert extraction.group.name == "extraction"
@@ -127,7 +128,7 @@ def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: 
     assert set(extraction.parts["extract"].given) <= set(annotation.parts["extract"].keep)
     assert "garment_mask" not in annotation.parts["extract"].stages
     fused = plan(extract_bundle, group("all", *ALL, "extract"))
-    assert set(fused[0].parts) == {"tryon", "tryon_layers", "annotate_person", "annotate_garment", "extract"}
+    assert set(fused[0].parts) == {*TRYONS, "annotate_person", "annotate_garment", "extract"}
     assert "extract" not in fused[0].parts["tryon"].stages
 
 

@@ -101,11 +101,12 @@ def check_needs(stages: Sequence[Stage | type[Stage]], given: Sequence[str]) -> 
                 raise PipelineError(f"stage {stage.name!r} reads unknown field {name!r}", code="field-unknown")
             if name not in known:
                 text = f"stage {stage.name!r} reads {name!r}, which no stage before it adds and the input does not have"
-                raise PipelineError(text + _who_adds(name), code="field-missing")
+                raise PipelineError(text + who_adds(name), code="field-missing")
         known.update(stage.adds)
 
 
-def _who_adds(field: str) -> str:
+def who_adds(field: str) -> str:
+    """A hint at the stages that add a field, to end a sentence with; empty where there is none."""
     makers = [name for name in STAGES if field in stage_class(name).adds]
     return f" (put {' or '.join(repr(m) for m in makers)} before it)" if makers else ""
 

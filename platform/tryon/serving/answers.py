@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from tryon.codec import UInt8, encode_jpeg, encode_png
 from tryon.images import Placement
@@ -33,7 +35,7 @@ CLASSES = [label.name.lower().replace("_", "-") for label in Label]
 Row = Mapping[str, Any]
 
 
-def encode_result(image: UInt8, options: TryOnSettings | ExtractOptions) -> bytes:
+def encode_result(image: UInt8, options: ExtractOptions) -> bytes:
     """The file of an image (h, w, 3)."""
     return encode_png(image) if options.output_format == "png" else encode_jpeg(image, options.quality)
 
@@ -41,8 +43,8 @@ def encode_result(image: UInt8, options: TryOnSettings | ExtractOptions) -> byte
 def tryon_response(rows: Sequence[Row], options: TryOnSettings, start: float) -> TryOnResponse:
     """The answer for finished rows, one a sample, of a request that came at `start` (`time.perf_counter`)."""
     row = rows[0]
-    size = _resolution(row["result"])
-    pictures = [_base64(encode_result(one["result"], options)) for one in rows]
+    size = _file_resolution(row["result_file"])
+    pictures = [_base64(one["result_file"]) for one in rows]
     return TryOnResponse(
         result_image=pictures[0],
         samples=pictures if len(pictures) > 1 else None,
@@ -79,7 +81,7 @@ def annotate_response(person: Row | None, garment: Row | None, start: float) -> 
 def _layers(row: Row) -> dict[str, str]:
     """What was made on the way, at the photo's own size."""
     place = Placement.of_vector(row["person_placement"])
-    shown = {name: place.crop(row[name], row["result"].shape) for name in LAYERS if name in row}
+    shown = {name: place.crop(row[name], row["result_mask"].shape) for name in LAYERS if name in row}
     return {name: _base64(encode_png(image)) for name, image in shown.items()}
 
 
@@ -147,6 +149,11 @@ def model_info(name: str, model: Model) -> ModelInfo:
 
 def _resolution(image: UInt8) -> Resolution:
     return Resolution(width=image.shape[1], height=image.shape[0])
+
+
+def _file_resolution(data: bytes) -> Resolution:
+    width, height = Image.open(io.BytesIO(data)).size  # reads the header alone
+    return Resolution(width=width, height=height)
 
 
 def _mask(mask: UInt8) -> str:

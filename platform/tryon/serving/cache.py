@@ -1,4 +1,4 @@
-"""What stages found out about a photo alone, kept by the photo's hash: another garment on the same person skips it."""
+"""What stages found out about a photo, kept by the photo's hash: another garment on the same person skips it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tryon.sample import Batch, num_rows
 from tryon.stages.base import Stage
 
 PHOTOS = ("person_file", "garment_file")
+TOLD = ("category",)
 OVERHEAD = 1000  # bytes that an entry is counted with beside its arrays
 OnLookup = Callable[[str, bool], None]
 
@@ -69,8 +70,25 @@ class PhotoCache:
                 self._num_bytes -= dropped.num_bytes
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a stage's output is a function of.
+
+    Attributes:
+        photo: field of the one photo.
+        told: fields that came with the photo and are no photo, such as the category.
+    """
+
+    photo: str
+    told: tuple[str, ...] = ()
+
+    def key(self, batch: Batch, i: int, digest: str) -> str:
+        """Of a row whose photo has this hash."""
+        return "-".join((self.photo, digest, *(repr(batch[name][i]) for name in self.told)))
+
+
 class CachingPipeline:
-    """A pipeline whose stages that look at one photo alone are run once a photo.
+    """A pipeline whose stages that look at one photo alone are run once a photo, and once a category of it.
 
     Args:
         pipeline: its stages are used, in their order.
@@ -82,56 +100,63 @@ class CachingPipeline:
         self._pipeline = pipeline
         self._cache = cache
         self._on_lookup = on_lookup
-        self._photo_of = photos_of(pipeline.stages, pipeline.given)
-        self._fields: dict[str, tuple[str, ...]] = {}
+        self._source_of = sources_of(pipeline.stages, pipeline.given)
+        self._fields: dict[Source, tuple[str, ...]] = {}
         for stage in pipeline.stages:
-            photo = self._photo_of.get(stage.name)
-            if photo is not None:
-                self._fields[photo] = tuple(dict.fromkeys((*self._fields.get(photo, ()), *stage.adds)))
+            source = self._source_of.get(stage.name)
+            if source is not None:
+                self._fields[source] = tuple(dict.fromkeys((*self._fields.get(source, ()), *stage.adds)))
 
     def __call__(self, batch: Batch, on_stage: OnStage | None = None) -> Batch:
         """As `Pipeline.__call__`."""
-        keys = {photo: [_key(photo, data) for data in batch[photo]] for photo in self._fields}
-        missed: list[tuple[str, int]] = []
+        photos = dict.fromkeys(source.photo for source in self._fields)
+        digests = {photo: [hashlib.sha256(data).hexdigest() for data in batch[photo]] for photo in photos}
+        missed: list[tuple[Source, int, str]] = []
         given = dict(batch)
-        for photo, fields in self._fields.items():
+        for source, fields in self._fields.items():
             columns: dict[str, list[Any]] = {name: [None] * num_rows(batch) for name in fields}
-            for i, key in enumerate(keys[photo]):
+            for i, digest in enumerate(digests[source.photo]):
+                key = source.key(batch, i, digest)
                 found = self._cache.get(key)
-                self._on_lookup(photo, found is not None)
+                if not source.told:
+                    self._on_lookup(source.photo, found is not None)
                 if found is None:
-                    missed.append((photo, i))
+                    missed.append((source, i, key))
                     continue
                 for name in fields:
                     columns[name][i] = found[name]
             given |= columns
-        out = self._pipeline(given, on_stage, keeps=self._photo_of.keys())
-        for photo, i in missed:
+        out = self._pipeline(given, on_stage, keeps=self._source_of.keys())
+        for source, i, key in missed:
             if out["error_code"][i] is None:
-                values = {name: out[name][i] for name in self._fields[photo]}
-                self._cache.put(keys[photo][i], values)
+                self._cache.put(key, {name: out[name][i] for name in self._fields[source]})
         return out
 
 
-def photos_of(stages: Sequence[Stage], given: Sequence[str]) -> dict[str, str]:
-    """Stages that look at one photo alone, by name, and the field its file is in."""
-    source = {name: name for name in PHOTOS if name in given}
-    found: dict[str, str] = {}
+def sources_of(stages: Sequence[Stage], given: Sequence[str]) -> dict[str, Source]:
+    """Stages whose output is a function of one photo and what was told with it, by name."""
+    roots: dict[str, frozenset[str]] = {name: frozenset({name}) for name in given if name in (*PHOTOS, *TOLD)}
+    found: dict[str, Source] = {}
     for stage in stages:
         reads = [name for name in (*stage.reads, *stage.optional) if name in stage.reads or name not in stage.adds]
-        sources = {source.get(name) for name in reads}
-        (only,) = sources if len(sources) == 1 else (None,)
-        if only is not None and not set(stage.adds) & set(stage.reads):
-            found[stage.name] = only
-            source |= dict.fromkeys(stage.adds, only)
+        source = _source([roots.get(name) for name in reads])
+        if source is not None and not set(stage.adds) & set(stage.reads):
+            found[stage.name] = source
+            roots |= dict.fromkeys(stage.adds, frozenset({source.photo, *source.told}))
         else:
             for name in stage.adds:
-                source.pop(name, None)
+                roots.pop(name, None)
     return found
 
 
-def _key(photo: str, data: bytes) -> str:
-    return f"{photo}-{hashlib.sha256(data).hexdigest()}"
+def _source(roots: Sequence[frozenset[str] | None]) -> Source | None:
+    """Of fields with these roots; None where one has none, or they are not of one photo."""
+    known = [one for one in roots if one is not None]
+    together = frozenset[str]().union(*known)
+    photos = [name for name in PHOTOS if name in together]
+    if len(known) < len(roots) or len(photos) != 1:
+        return None
+    return Source(photos[0], tuple(sorted(together.difference(photos))))
 
 
 def _read_only(value: Any) -> Any:

@@ -65,7 +65,7 @@ DEFAULT_GROUPS = (
     ),
     GroupConfig(name="warp", stages=("warp",)),
     GroupConfig(name="synthesis", stages=("synthesize",)),
-    GroupConfig(name="refinement", stages=("refine", "paste")),
+    GroupConfig(name="refinement", stages=("refine", "paste", "encode")),
     GroupConfig(name="extraction", stages=("extract",)),
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tryon import storage
 from tryon.config import StageSpec
-from tryon.engines.in_process import check_needs, live_fields
+from tryon.engines.in_process import check_needs, live_fields, who_adds
 from tryon.errors import PipelineError
 from tryon.models.bundle import STAGE_ROLES, BundleManifest, default_bundle, read_manifest, role_stages
 from tryon.models.versions import pinned
@@ -47,11 +47,15 @@ class Program:
 PERSON_STAGES = frozenset({"decode_person", "fit_person", "pose", "parse"})
 TRYON = Program(
     "tryon",
-    ("id", "category", "person_file", "garment_file", "sampling_seed", "sampling_steps"),
-    ("result", "result_mask", "person_notices", "garment_notices"),
-)
+    (
+        "id", "category", "person_file", "garment_file", "sampling_seed", "sampling_steps", "output_format",
+        "output_quality",
+    ),
+    ("result_file", "person_notices", "garment_notices"),
+)  # fmt: skip
+TRYON_MASK = Program("tryon_mask", TRYON.given, (*TRYON.wanted, "result_mask"))
 LAYERS = ("agnostic", "warped_garment")
-TRYON_LAYERS = Program("tryon_layers", TRYON.given, (*TRYON.wanted, "person_placement"), extra=LAYERS)
+TRYON_LAYERS = Program("tryon_layers", TRYON.given, (*TRYON_MASK.wanted, "person_placement"), extra=LAYERS)
 ANNOTATE_PERSON = Program(
     "annotate_person",
     ("id", "category", "person_file"),
@@ -70,7 +74,7 @@ EXTRACTION = Program(
     ("garment", "garment_mask", "person_notices"),
     PERSON_STAGES | {EXTRACT},
 )
-PROGRAMS = (TRYON, TRYON_LAYERS, ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION)
+PROGRAMS = (TRYON, TRYON_MASK, TRYON_LAYERS, ANNOTATE_PERSON, ANNOTATE_GARMENT, EXTRACTION)
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ def _cut_program(program: Program, groups: list[list[str]]) -> dict[int, Part]:
         found[place] = Part(tuple(names), before, keep)
     missing = [name for name in wanted if name not in known]
     if missing:
-        raise PipelineError(f"no stage of the groups adds {missing[0]!r}", code="field-missing")
+        text = f"no stage of the groups adds {missing[0]!r}{who_adds(missing[0])}"
+        raise PipelineError(text, code="field-missing")
     return found
 
 

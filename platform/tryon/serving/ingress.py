@@ -13,7 +13,6 @@ from fastapi import Request, Response
 from ray.serve.handle import DeploymentHandle
 
 from tryon import __version__
-from tryon.codec import encode_png
 from tryon.config import parse_config
 from tryon.errors import SampleError, TryonError
 from tryon.sample import CATEGORIES, Batch, Row
@@ -31,7 +30,7 @@ from tryon.serving.api import (
 )
 from tryon.serving.config import BundlesConfig, ServeConfig
 from tryon.serving.fetch import Fetcher
-from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, TRYON_LAYERS, Program
+from tryon.serving.graph import ANNOTATE_GARMENT, ANNOTATE_PERSON, EXTRACTION, TRYON, TRYON_LAYERS, TRYON_MASK, Program
 from tryon.serving.jobs.host import JobHost
 from tryon.serving.jobs.service import JobService
 from tryon.serving.metrics import IngressMetrics
@@ -124,10 +123,12 @@ class Ingress:
         if len(garments) != len(call.categories):
             text = f"options.category names {len(call.categories)} for {len(garments)} garments: name one each"
             raise SampleError(text, code="field-conflict", field="options")
-        program = TRYON_LAYERS if call.return_layers and media is None else TRYON
+        program = TRYON
+        if media is None and (call.return_mask or call.return_layers):
+            program = TRYON_LAYERS if call.return_layers else TRYON_MASK
         rows = await together([self._worn(program, person, garments, call, i) for i in range(call.num_samples)])
         if media is not None:
-            return Response(await asyncio.to_thread(encode_result, rows[0]["result"], call), media_type=media)
+            return Response(rows[0]["result_file"], media_type=media)
         return await asyncio.to_thread(tryon_response, rows, call, start)
 
     async def _worn(
@@ -136,19 +137,17 @@ class Ingress:
         """Puts garments on one after the other; the row of the last, with what is said of all of them."""
         rows: list[Row] = []
         for i, garment in enumerate(garments):
-            if rows:
-                person = await asyncio.to_thread(encode_png, rows[-1]["result"])
-            last = i + 1 == len(garments)
-            rows.append(
-                await self._router.through(
-                    program if last else TRYON, pair(person, garment, call.one(i, sample)), call.model
-                )
-            )
+            options = call.one(i, sample)
+            if i + 1 < len(garments):
+                options = options.model_copy(update={"output_format": "png"})  # the next one's person photo
+            rows.append(await self._router.through(program, pair(person, garment, options), call.model))
+            person = rows[-1]["result_file"]
         if len(rows) == 1:
             return rows[0]
+        masks = [row["result_mask"] for row in rows if "result_mask" in row]
         return {
             **rows[-1],
-            "result_mask": np.maximum.reduce([row["result_mask"] for row in rows]),
+            **({"result_mask": np.maximum.reduce(masks)} if masks else {}),
             "person_notices": rows[0]["person_notices"],
             "garment_notices": "\n".join(row["garment_notices"] for row in rows if row["garment_notices"]),
         }
@@ -169,7 +168,8 @@ class Ingress:
             TryonError: see `tryon`.
         """
         row = await self._router.through(TRYON, pair(person, garment, options, name), options.model)
-        return await asyncio.to_thread(encode_result, row["result"], options)
+        file: bytes = row["result_file"]
+        return file
 
     async def extract(self, body: Body, media: str | None) -> ExtractResponse | Response:
         """The garment of a person photo.
@@ -244,6 +244,8 @@ def pair(person: bytes, garment: bytes, options: TryOnOptions, name: str = "requ
         "garment_file": [garment],
         "sampling_seed": [options.seed],
         "sampling_steps": [options.steps],
+        "output_format": [options.output_format],
+        "output_quality": [options.quality],
     }
 
 

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from tryon.errors import SampleError
 from tryon.models.bundle import Role, load_bundle, place
 from tryon.models.checks import mask_faults
 from tryon.models.device import pick_device
-from tryon.models.tensors import condition, images_to_tensor, masks_to_tensor
+from tryon.models.tensors import CONDITION_READS, condition, images_to_tensor, masks_to_tensor
 from tryon.sample import Row
 from tryon.stages.base import Stage
 
 UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A condition, kept for the stage that follows with the same arrays: warp and synthesis look at the same one."""
+
+    columns: Mapping[str, list[Any]]
+    size: tuple[int, int]
+    tensors: Mapping[str, Tensor]
+
+    def is_of(self, batch: Mapping[str, list[Any]], size: tuple[int, int], device: torch.device) -> bool:
+        """Whether it was made of these very arrays."""
+        if size != self.size or self.tensors["garment"].device != device:
+            return False
+        return all(
+            len(batch[name]) == len(old) and all(a is b for a, b in zip(batch[name], old, strict=True))
+            for name, old in self.columns.items()
+        )
+
+
+_last: _Condition | None = None
 
 
 class NetworkStage(Stage):
@@ -64,8 +87,13 @@ class NetworkStage(Stage):
         return faults
 
     def _condition(self, batch: Mapping[str, list[Any]]) -> dict[str, Tensor]:
-        """What the network is conditioned on, at its size, on its device."""
-        return {name: value.to(self._device) for name, value in condition(batch, self._size).items()}
+        """What the network is conditioned on, at its size, on its device; not to be written to."""
+        global _last
+        last = _last
+        if last is None or not last.is_of(batch, self._size, self._device):
+            made = {name: value.to(self._device) for name, value in condition(batch, self._size).items()}
+            _last = last = _Condition({name: list(batch[name]) for name in CONDITION_READS}, self._size, made)
+        return dict(last.tensors)
 
     def _images(self, images: Sequence[UInt8], size: tuple[int, int] | None = None) -> Tensor:
         """Images at the network's size, or at another, on its device."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tryon.errors import BundleError, SampleError
 from tryon.models.device import autocast
-from tryon.models.tensors import tensor_to_images
 from tryon.sample import Row
+from tryon.stages._region import Region, paint
 from tryon.stages.network import NetworkStage
-from tryon.stages.synthesize import grow
+
+UInt8 = npt.NDArray[np.uint8]
 
 
 class Refine(NetworkStage):
@@ -45,13 +48,16 @@ class Refine(NetworkStage):
         image = self._images(batch["tryon"])
         with autocast(self._device):
             correction = self._network(torch.cat([self._context(batch), image], dim=1)).float() - image
-        rows: list[Row | SampleError] = []
-        for i in range(num):
-            size = batch["tryon"][i].shape[:2]
-            full = self._images([batch["tryon"][i]], size)
-            region = self._masks([batch["agnostic_mask"][i]], size)
-            rows.append({"tryon": tensor_to_images(full + region * grow(correction[i : i + 1], size))[0]})
-        return rows
+        corrections = correction.mul(127.5).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return [self._correct_one(batch["tryon"][i], batch["agnostic_mask"][i], corrections[i]) for i in range(num)]
+
+    @staticmethod
+    def _correct_one(tryon: UInt8, mask: UInt8, correction: npt.NDArray[np.float32]) -> Row:
+        """Adds a correction of any size to an image, in the agnostic mask's box."""
+        tryon, region = tryon.copy(), Region.around(mask)
+        if not region.is_empty:
+            paint(tryon, region, mask, region.enlarged(correction, (mask.shape[0], mask.shape[1])) + region.of(tryon))
+        return {"tryon": tryon}
 
     def _context(self, batch: Mapping[str, list[Any]]) -> torch.Tensor:
         return self._images(batch["warped_garment"]) * self._masks(batch["warped_mask"], top=255.0)

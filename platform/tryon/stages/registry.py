@@ -33,6 +33,7 @@ STAGES: Mapping[str, str] = {
     "refine": "tryon.stages.refine:Refine",
     "refine_by_garment": "tryon.stages.refine:RefineByGarment",
     "paste": "tryon.stages.paste:Paste",
+    "encode": "tryon.stages.encode:Encode",
     "extract": "tryon.stages.extract:ExtractGarment",
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from tryon.config import parse_config
 from tryon.errors import BundleError, ConfigError, SampleError
@@ -14,14 +15,13 @@ from tryon.models.bundle import load_bundle
 from tryon.models.contract import SampledSynthesis, SynthesisNetwork, needs_warp
 from tryon.models.device import autocast
 from tryon.models.sampling import Sampling, Solver
-from tryon.models.tensors import (
-    CONDITION_READS,
-    tensor_to_alpha,
-    tensor_to_images,
-)
-from tryon.models.tom import compose
+from tryon.models.tensors import CONDITION_READS
 from tryon.sample import Row
+from tryon.stages._region import Region, paint
 from tryon.stages.network import NetworkStage
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
 
 
 class Synthesize(NetworkStage):
@@ -87,19 +87,18 @@ class Synthesize(NetworkStage):
 
     def _run_alike(self, batch: Mapping[str, list[Any]], num: int, sampling: Sampling | None) -> list[Row]:
         inputs = self._condition(batch)
-        warped, warped_mask = self._warp(batch, slice(None), self._size)
+        warped, warped_mask = self._warp(batch)
         with autocast(self._device):
             out = self._synthesize(inputs, warped, warped_mask, sampling)
         # Where the warp covers, the share of it that shows; so that the full-size mask keeps the warp's own edge.
-        share = out["composition_mask"] / warped_mask.clamp_min(1e-3)
-        return [self._compose_one(batch, i, out["rendering"][i : i + 1], share[i : i + 1]) for i in range(num)]
+        share = (out["composition_mask"] / warped_mask.clamp_min(1e-3)).clamp(0, 1)
+        rendering = out["rendering"].float().clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1)
+        shares, renderings = share[:, 0].float().cpu().numpy(), rendering.contiguous().cpu().numpy()
+        return [self._compose_one(batch, i, renderings[i], shares[i]) for i in range(num)]
 
-    def _warp(
-        self, batch: Mapping[str, list[Any]], rows: slice, size: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Warped garment (b, 3, h, w) and its mask (b, 1, h, w) of some rows, at a size."""
-        masks = self._masks(batch["warped_mask"][rows], size, top=255.0)
-        return self._images(batch["warped_garment"][rows], size), masks
+    def _warp(self, batch: Mapping[str, list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Warped garment (b, 3, h, w) and its mask (b, 1, h, w) at the network's size."""
+        return self._images(batch["warped_garment"]), self._masks(batch["warped_mask"], top=255.0)
 
     def _sampling_of(self, bundle: str, given: Mapping[str, Any]) -> Sampling:
         """The network's own way of sampling with the caller's values in it."""
@@ -121,16 +120,25 @@ class Synthesize(NetworkStage):
             return cast("SynthesisNetwork", self._network).synthesize(inputs, warped, warped_mask)
         return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, sampling)
 
-    def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
-        size = batch["agnostic"][i].shape[:2]
-        warped, warped_mask = self._warp(batch, slice(i, i + 1), size)
-        full = {
-            "agnostic": self._images([batch["agnostic"][i]], size),
-            "agnostic_mask": self._masks([batch["agnostic_mask"][i]], size),
-        }
-        mask = (grow(share.float(), size).clamp(0, 1) * warped_mask).clamp(0, 1)
-        tryon = compose(full, warped, mask, grow(rendering.float(), size))
-        return {"tryon": tensor_to_images(tryon)[0], "composition_mask": tensor_to_alpha(mask)[0]}
+    def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: Float32, share: Float32) -> Row:
+        """At the image's own size, in the agnostic mask's box: the warp where its share shows, else the rendering."""
+        tryon, mask = batch["agnostic"][i].copy(), batch["agnostic_mask"][i]
+        size, region = tryon.shape[:2], Region.around(mask)
+        shown = np.zeros(size, dtype=np.uint8)
+        if not region.is_empty:
+            made = region.enlarged(rendering, size)
+            warp = self._full_warp(batch, i, region)
+            if warp is not None:
+                alpha = region.enlarged(share, size)
+                alpha *= warp[1].astype(np.float32) / 255
+                made += alpha[..., None] * (warp[0] - made)
+                region.of(shown)[:] = np.rint(alpha * 255)
+            paint(tryon, region, mask, made)
+        return {"tryon": tryon, "composition_mask": shown}
+
+    def _full_warp(self, batch: Mapping[str, list[Any]], i: int, region: Region) -> tuple[UInt8, UInt8] | None:
+        """Warped garment and its mask of a row, at their own size in a region; None: there is none."""
+        return region.of(batch["warped_garment"][i]), region.of(batch["warped_mask"][i])
 
 
 class SynthesizeUnwarped(Synthesize):
@@ -150,17 +158,11 @@ class SynthesizeUnwarped(Synthesize):
             text = f"the synthesis network of bundle {bundle} needs a warp: run the stage 'synthesize'"
             raise BundleError(text, code="bundle-stage", field="bundle")
 
-    def _warp(
-        self, batch: Mapping[str, list[Any]], rows: slice, size: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _warp(self, batch: Mapping[str, list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         """An empty warp: nothing of it is shown."""
-        num = len(batch["agnostic"][rows])
-        garment, mask = (torch.zeros(num, channels, *size, device=self._device) for channels in (3, 1))
+        num = len(batch["agnostic"])
+        garment, mask = (torch.zeros(num, channels, *self._size, device=self._device) for channels in (3, 1))
         return garment, mask
 
-
-def grow(image_bchw: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resize of a tensor to (h, w)."""
-    if image_bchw.shape[-2:] == torch.Size(size):
-        return image_bchw
-    return F.interpolate(image_bchw, size=size, mode="bilinear", align_corners=False)
+    def _full_warp(self, batch: Mapping[str, list[Any]], i: int, region: Region) -> None:
+        """None."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tryon.errors import SampleError
 from tryon.models.device import autocast
-from tryon.models.gmm import apply_grid
-from tryon.models.tensors import (
-    CONDITION_READS,
-    tensor_to_alpha,
-    tensor_to_images,
-)
+from tryon.models.layers import sample_image
+from tryon.models.tensors import CONDITION_READS
 from tryon.sample import Row
+from tryon.stages._region import Region
 from tryon.stages.network import NetworkStage
+
+UInt8 = npt.NDArray[np.uint8]
+MARGIN = 2  # px of the network's size around where it sees the garment lie: a finer grid ends a little beyond
 
 
 class WarpNetwork(Protocol):
@@ -43,14 +45,37 @@ class Warp(NetworkStage):
         network = cast("WarpNetwork", self._network)
         with autocast(self._device):
             field = network.field(inputs).float()
-        return [self._warp_one(network, batch, i, field[i : i + 1]) for i in range(num)]
+        regions = self._regions(
+            network, inputs["garment_mask"], field, [image.shape[:2] for image in batch["agnostic"]]
+        )
+        return [self._warp_one(network, batch, i, field[i : i + 1], regions[i]) for i in range(num)]
 
-    def _warp_one(self, network: WarpNetwork, batch: Mapping[str, list[Any]], i: int, field: torch.Tensor) -> Row:
+    def _regions(
+        self, network: WarpNetwork, masks: torch.Tensor, field: torch.Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Region]:
+        """Where each warped garment lies in an image of its size, by a warp at the network's size."""
+        grid, _ = network.at(field, self._size)
+        covers = (sample_image(masks, grid, padding="zeros")[:, 0] > 0).to(torch.uint8).cpu().numpy()
+        return [Region.around(cover, size, margin=MARGIN) for cover, size in zip(covers, sizes, strict=True)]
+
+    def _warp_one(
+        self, network: WarpNetwork, batch: Mapping[str, list[Any]], i: int, field: torch.Tensor, region: Region
+    ) -> Row:
         size = batch["agnostic"][i].shape[:2]
-        garment = self._images([batch["garment"][i]], size)
-        mask = self._masks([batch["garment_mask"][i]], size)
-        grid, visible = network.at(field, size)
-        warped, warped_mask, _ = apply_grid(garment, mask, grid)
-        if visible is not None:
-            warped_mask = warped_mask * visible
-        return {"warped_garment": tensor_to_images(warped)[0], "warped_mask": tensor_to_alpha(warped_mask)[0]}
+        garment, mask = np.zeros((*size, 3), dtype=np.uint8), np.zeros(size, dtype=np.uint8)
+        if not region.is_empty:
+            grid, visible = network.at(field, size)
+            part = grid[:, region.rows, region.columns]
+            cover = sample_image(self._planes(batch["garment_mask"][i]), part, padding="zeros")
+            if visible is not None:
+                cover = cover * visible[..., region.rows, region.columns]
+            warped = sample_image(self._planes(batch["garment"][i]), part)[0].round_().to(torch.uint8)
+            shown = (cover > 0)[0]
+            region.of(garment)[:] = (warped * shown).permute(1, 2, 0).cpu().numpy()
+            region.of(mask)[:] = cover[0, 0].mul(255).round_().to(torch.uint8).cpu().numpy()
+        return {"warped_garment": garment, "warped_mask": mask}
+
+    def _planes(self, image: UInt8) -> torch.Tensor:
+        """An image (H, W) or (H, W, c) with its own values: float32 (1, c, H, W)."""
+        pixels = image.reshape(*image.shape[:2], -1).astype(np.float32)
+        return torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]

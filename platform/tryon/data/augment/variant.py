@@ -57,7 +57,8 @@ SIDES: Mapping[str, Side] = {
     **dict.fromkeys(
         (
             "id", "category", "split", "person_id", "garment_id", "person_uri", "garment_uri", "metadata", "photo_kind",
-            "generated_by", "sampling_seed", "sampling_steps", "error_code", "error", "error_stage",
+            "generated_by", "sampling_seed", "sampling_steps", "output_format",
+            "output_quality", "error_code", "error", "error_stage",
         ),
         Side.KEPT,
     ),
@@ -66,7 +67,7 @@ SIDES: Mapping[str, Side] = {
         (
             "photo_file", "person_file", "garment_file", "person_photo", "garment_photo", "person_notices",
             "garment_notices", "person_placement", "quality", "person_hash", "garment_hash", "person_digest",
-            "garment_digest", "result", "result_mask",
+            "garment_digest", "result", "result_mask", "result_file",
         ),
         Side.LOST,
     ),

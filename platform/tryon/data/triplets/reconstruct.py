@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from tryon.data.augment.variant import compose
 from tryon.data.triplets.worn import worn_mask
@@ -21,7 +22,6 @@ from tryon.models.tensors import tensor_to_images
 from tryon.models.vae import Vae
 from tryon.sample import Row
 from tryon.stages.network import NetworkStage
-from tryon.stages.synthesize import grow
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -82,5 +82,10 @@ class ReconstructPhoto(NetworkStage):
                 made = self._network.resample(images, [torch.Generator().manual_seed(seed) for seed in batch["seed"]])
             else:
                 made = cast("Runnable", self._network).infer({"image": images})["reconstruction"]
-        sizes = [image.shape[:2] for image in batch["shown"]]
-        return [{"tryon": tensor_to_images(grow(made[i : i + 1].float(), sizes[i]))[0]} for i in range(num)]
+        return [{"tryon": _at_size(made[i : i + 1], batch["shown"][i].shape[:2])} for i in range(num)]
+
+
+def _at_size(image_1chw: torch.Tensor, size: tuple[int, int]) -> UInt8:
+    """An image of a network, uint8 (H, W, 3)."""
+    whole = F.interpolate(image_1chw.float(), size=size, mode="bilinear", align_corners=False)
+    return np.asarray(tensor_to_images(whole)[0])

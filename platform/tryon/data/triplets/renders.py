@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch
-
 from tryon import storage
 from tryon.data.triplets.reconstruct import Reconstruction, ReconstructPhoto
 from tryon.errors import BundleError
 from tryon.models.bundle import read_manifest
 from tryon.models.versions import pinned
 from tryon.sample import Row
+from tryon.stages._region import Region
 from tryon.stages.base import Stage
 from tryon.stages.synthesize import Synthesize
 from tryon.stages.warp import Warp
@@ -26,8 +25,8 @@ class Reconstruct(Synthesize):
 
     name = "reconstruct"
 
-    def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: torch.Tensor, share: torch.Tensor) -> Row:
-        return super()._compose_one(batch, i, rendering, torch.zeros_like(share))
+    def _full_warp(self, batch: Mapping[str, list[Any]], i: int, region: Region) -> None:
+        """None is shown."""
 
 
 MAKERS: Mapping[str, type[Synthesize]] = {"bundle": Synthesize, "reconstruction": Reconstruct}

@@ -17,7 +17,7 @@ from tryon.config import Config
 from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most
 from tryon.serving.bench.inputs import Pair, another_file
-from tryon.serving.bench.load import Answered, Load, Send, Sender, closed_loop, quantile
+from tryon.serving.bench.load import Address, Answered, Load, Send, Sender, closed_loop, quantile
 from tryon.serving.bench.processes import below, replicas
 from tryon.serving.bench.servers import running_shapes
 
@@ -93,8 +93,8 @@ class Scaled(Config):
 
 def scaling(bundle: str, pairs: Sequence[Pair], clients: int, quiet_s: float = 5.0) -> Scaled:
     """Asks a service that has no replica, loads it, and lets it be."""
-    with running_shapes(bundle, (SCALED,)) as urls:
-        send = Sender(urls[SCALED], pairs)
+    with running_shapes(bundle, (SCALED,)) as servers:
+        send = Sender(servers[SCALED], pairs)
         wait_until(lambda: not replicas(SCALED, "all"))
         cold, warm = (closed_loop(send, 1, num=1).answers[0] for _ in range(2))
         stop = threading.Event()
@@ -128,8 +128,8 @@ def wait_until(holds: Callable[[], bool], limit_s: float = 300.0) -> float:
 
 def under_kills(bundle: str, pairs: Sequence[Pair], seconds: float, clients: int, every_s: float = 10.0) -> Killed:
     """Kills a replica, or the ingress, every few seconds under a closed loop of clients that try again."""
-    with running_shapes(bundle, (SHAPE,)) as urls:
-        patient = _Patient(urls[SHAPE], pairs)
+    with running_shapes(bundle, (SHAPE,)) as servers:
+        patient = _Patient(servers[SHAPE], pairs)
         closed_loop(patient, clients, num=2 * clients)
         before_mb = _memory_mb()
         with _killing(every_s) as kills:
@@ -146,14 +146,14 @@ def under_kills(bundle: str, pairs: Sequence[Pair], seconds: float, clients: int
 class _Patient:
     """Sends pairs with the project's client, which tries again."""
 
-    def __init__(self, url: str, pairs: Sequence[Pair]) -> None:
-        self._url = url
+    def __init__(self, server: Address, pairs: Sequence[Pair]) -> None:
+        self._server = server
         self._pairs = pairs
         self._local = threading.local()
 
     def __call__(self, number: int) -> int:
         if not hasattr(self._local, "client"):
-            self._local.client = Client(self._url, timeout_s=DEADLINE_S, tries=100)
+            self._local.client = Client(self._server.url, key=self._server.key, timeout_s=DEADLINE_S, tries=100)
         pair = self._pairs[number % len(self._pairs)]
         try:
             self._local.client.tryon(
@@ -199,8 +199,8 @@ def _memory_mb() -> float:
 
 def under_overload(bundle: str, pairs: Sequence[Pair], seconds: float, clients: int) -> Overloaded:
     """Sends five times as many requests as the service can answer, whether or not they are answered."""
-    with running_shapes(bundle, (SHAPE,), max_queued_requests=BOUND) as urls:
-        send = Sender(urls[SHAPE], pairs)
+    with running_shapes(bundle, (SHAPE,), max_queued_requests=BOUND) as servers:
+        send = Sender(servers[SHAPE], pairs)
         closed_loop(send, min(clients, BOUND), num=2 * clients)
         alone = closed_loop(send, 1, num=UNLOADED)
         capacity = closed_loop(send, min(clients, BOUND), num=4 * clients)

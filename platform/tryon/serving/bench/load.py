@@ -18,6 +18,19 @@ Send = Callable[[int], int]  # the number of a request to its status; 0: no answ
 
 
 @dataclass(frozen=True)
+class Address:
+    """Of a server.
+
+    Attributes:
+        url: without a path, or with the one its routes are below.
+        key: that it asks for; None: none.
+    """
+
+    url: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class Answered:
     """A request and its end.
 
@@ -114,8 +127,11 @@ def closed_loop(send: Send, clients: int, *, num: int | None = None, seconds: fl
 class Sender:
     """Sends pairs to a server, each thread over its own connection; the answer is the JPEG file."""
 
-    def __init__(self, url: str, pairs: Sequence[Pair], timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url + PATH
+    def __init__(self, server: Address, pairs: Sequence[Pair], timeout_s: float = TIMEOUT_S) -> None:
+        self._url = server.url + PATH
+        self._headers = {"accept": "image/jpeg"}
+        if server.key is not None:
+            self._headers["x-api-key"] = server.key
         self._pairs = pairs
         self._timeout_s = timeout_s
         self._local = threading.local()
@@ -131,7 +147,7 @@ class Sender:
     def send(self, pair: Pair) -> int:
         """Sends a pair; gives the status."""
         if not hasattr(self._local, "http"):
-            self._local.http = httpx.Client(headers={"accept": "image/jpeg"}, timeout=self._timeout_s)
+            self._local.http = httpx.Client(headers=self._headers, timeout=self._timeout_s)
         files = {"person_image": ("p.jpg", pair.person), "garment_image": ("g.jpg", pair.garment)}
         try:
             status: int = self._local.http.post(self._url, files=files).status_code

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
-from tryon.serving.answers import encode_result
 from tryon.serving.api import TryOnOptions
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import TRYON, plan_groups
@@ -30,7 +30,13 @@ class LocalTryOn:
         Raises:
             RuntimeError: a photo cannot be used.
         """
-        given = {"id": "bench", "category": OPTIONS.category, "person_file": person, "garment_file": garment}
+        given: dict[str, Any] = {
+            "id": "bench",
+            "category": OPTIONS.category,
+            "person_file": person,
+            "garment_file": garment,
+        }
+        given |= {"output_format": OPTIONS.output_format, "output_quality": OPTIONS.quality}
         batch = {name: [given.get(name)] for name in TRYON.given}
         with self._lock:
             (out,) = self._group.run([Call(batch, TRYON.name, time.time() + 600, self._bundle)])
@@ -38,4 +44,5 @@ class LocalTryOn:
             raise out
         if out["error_code"][0] is not None:
             raise RuntimeError(out["error"][0])
-        return encode_result(out["result"][0], OPTIONS)
+        file: bytes = out["result_file"][0]
+        return file

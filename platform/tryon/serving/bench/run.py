@@ -125,7 +125,7 @@ def _all_up(config: ServeBenchConfig, pairs: Sequence[Pair]) -> Iterator[dict[st
         workers = stack.enter_context(local_workers(config.bundle, pairs))
         peers = stack.enter_context(running_peers(config.bundle))
         shapes = stack.enter_context(running_shapes(config.bundle, SHAPES))
-        http = {name: NewPhotos(Sender(url, pairs)) for name, url in {**shapes, **peers}.items()}
+        http = {name: NewPhotos(Sender(server, pairs)) for name, server in {**shapes, **peers}.items()}
         yield {"local": local, "workers": workers, **http}
 
 

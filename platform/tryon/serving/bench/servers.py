@@ -20,10 +20,11 @@ import httpx
 from tryon.engines.cluster import physical_cpus, ray_session
 from tryon.errors import TryonError
 from tryon.serving.bench.inputs import Pair
-from tryon.serving.bench.load import PATH, Send
+from tryon.serving.bench.load import PATH, Address, Send
 from tryon.serving.bench.pipeline import FUSED, LocalTryOn
 from tryon.serving.config import DEFAULT_GROUPS, AutoscalingConfig, GroupConfig, ServeConfig
-from tryon.serving.run import free_port, spin_less
+from tryon.serving.keys import create_key
+from tryon.serving.run import free_port, prefer_haproxy, spin_less
 
 PEERS = {"fastapi": "fastapi", "litserve": "litserve"}  # and the package each needs
 START_S = 180.0
@@ -47,8 +48,8 @@ def shapes() -> dict[str, tuple[GroupConfig, ...]]:
 
 
 @contextmanager
-def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterator[Mapping[str, str]]:
-    """The service in some shapes at once, on one Ray and one port.
+def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterator[Mapping[str, Address]]:
+    """The service in some shapes at once, on one Ray and one port: with a key, as it is where others can reach it.
 
     Args:
         bundle: URI.
@@ -56,36 +57,41 @@ def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterato
         options: further fields of `ServeConfig`.
 
     Yields:
-        Base URLs by shape.
+        Addresses by shape.
     """
-    from ray import serve
-
-    from tryon.serving.app import build
-
     port = free_port()
     quiet: dict[str, Any] = {"log_level": "ERROR", "enable_access_log": False}
-    spin_less()
-    with ray_session():
-        serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
-        for name in names:
-            config = ServeConfig(bundle=bundle, groups=shapes()[name], num_cpus=0.05, **options)
-            serve.run(build(config), name=name, route_prefix=f"/{name}", logging_config=quiet)
-        yield {name: f"http://127.0.0.1:{port}/{name}" for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        keys = f"{folder}/keys.json"
+        key, _ = create_key(keys, "bench", ["tryon"])
+        shared = ServeConfig(bundle=bundle, num_cpus=0.05, keys=keys, **options)
+        prefer_haproxy(shared)  # before Ray is imported
+        spin_less()
+        from ray import serve
+
+        from tryon.serving.app import build
+
+        with ray_session():
+            serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
+            for name in names:
+                config = shared.model_copy(update={"groups": shapes()[name]})
+                serve.run(build(config), name=name, route_prefix=f"/{name}", logging_config=quiet)
+            yield {name: Address(f"http://127.0.0.1:{port}/{name}", key) for name in names}
 
 
 @contextmanager
-def running_peers(bundle: str) -> Iterator[Mapping[str, str]]:
-    """The peers that are installed; base URLs by name."""
+def running_peers(bundle: str) -> Iterator[Mapping[str, Address]]:
+    """The peers that are installed, by name."""
     with ExitStack() as stack:
-        urls = {}
+        servers = {}
         for name, package in PEERS.items():
             if find_spec(package) is not None:
-                urls[name] = stack.enter_context(_running_peer(name, bundle))
-        yield urls
+                servers[name] = stack.enter_context(_running_peer(name, bundle))
+        yield servers
 
 
 @contextmanager
-def _running_peer(name: str, bundle: str) -> Iterator[str]:
+def _running_peer(name: str, bundle: str) -> Iterator[Address]:
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -99,7 +105,7 @@ def _running_peer(name: str, bundle: str) -> Iterator[str]:
                 log.seek(0)
                 lines = log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise TryonError(f"{name} did not come up: {lines[-1]}", code="peer-failed")
-            yield f"http://127.0.0.1:{port}"
+            yield Address(f"http://127.0.0.1:{port}")
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
