@@ -9,7 +9,7 @@ import pytest
 
 from tryon.config import StageSpec
 from tryon.data.annotate import ANNOTATION_STAGES, annotation_specs
-from tryon.engines.in_process import Pipeline, build_pipeline, check_needs, live_fields
+from tryon.engines.in_process import Pipeline, build_pipeline, check_needs, hand_overs
 from tryon.errors import PipelineError, SampleError
 from tryon.sample import ERROR_FIELDS
 from tryon.stages.fit import FitGarment
@@ -73,22 +73,38 @@ def test_run_row_raises_what_the_stage_found(photo_files: tuple[Path, Path]) -> 
     assert caught.value.field == "decode_person"
 
 
-def test_live_fields_carry_only_what_later_groups_read_or_the_caller_wants() -> None:
+def test_a_group_takes_what_it_reads_from_whoever_made_it() -> None:
     names = (*ANNOTATION_STAGES, "paste")
     specs = {name: StageSpec(name=name) for name in names}
     tryon = [StageSpec(name="warp"), StageSpec(name="synthesize")]
     groups = [[specs[name] for name in ANNOTATION_STAGES], tryon, [specs["paste"]]]
-    first, second, last = (set(keep) for keep in live_fields(groups, ("result",)))
-    assert last == {"result", *ERROR_FIELDS}
-    assert second == {"person_photo", "person_placement", "agnostic_mask", "tryon", *ERROR_FIELDS}
-    assert first == {
-        "person_photo", "person_placement", "agnostic_mask", "garment", "garment_mask", "agnostic", "parse", "pose",
-        "category", "sampling_seed", "sampling_steps", *ERROR_FIELDS,
+    first, second, last = hand_overs(groups, (*GIVEN, "sampling_seed"), ("result",))
+    assert first.takes == {-1: ("category", "garment_file", "person_file")}
+    networks = {"garment", "garment_mask", "agnostic", "agnostic_mask", "parse", "pose"}
+    assert {place: set(taken) for place, taken in second.takes.items()} == {
+        -1: {"category", "sampling_seed"}, 0: {*networks, *ERROR_FIELDS}
     }  # fmt: skip
+    assert {place: set(taken) for place, taken in last.takes.items()} == {
+        0: {"person_photo", "person_placement", "agnostic_mask"}, 1: {"tryon", *ERROR_FIELDS}
+    }  # fmt: skip
+    assert set(first.keep) == {*networks, "person_photo", "person_placement", *ERROR_FIELDS}
+    assert set(second.keep) == {"tryon", *ERROR_FIELDS}
+    assert set(last.keep) == {"result", *ERROR_FIELDS}
 
 
-def test_live_fields_keep_a_field_that_a_stage_replaces() -> None:
-    groups = [[StageSpec(name="synthesize")], [StageSpec(name="refine")]]
-    first, last = live_fields(groups, ("tryon",))
-    assert set(first) == {"tryon", "warped_garment", "warped_mask", "agnostic_mask", *ERROR_FIELDS}
-    assert set(last) == {"tryon", *ERROR_FIELDS}
+def test_a_field_that_stages_replace_comes_from_the_last_of_them() -> None:
+    groups = [[StageSpec(name=name)] for name in ("synthesize", "refine", "paste")]
+    given = ("warped_garment", "warped_mask", "agnostic_mask", "person_photo", "person_placement")
+    first, second, last = hand_overs(groups, given, ("result", "tryon", "warped_mask"))
+    assert second.takes[0] == tuple(sorted((*ERROR_FIELDS, "tryon")))
+    assert last.takes[1] == tuple(sorted((*ERROR_FIELDS, "tryon")))
+    assert 0 not in last.takes
+    assert "warped_mask" in last.takes[-1]
+    assert set(first.keep) == set(second.keep) == {"tryon", *ERROR_FIELDS}
+    assert set(last.keep) == {"result", "tryon", "warped_mask", *ERROR_FIELDS}
+
+
+def test_one_group_hands_nothing_over() -> None:
+    (only,) = hand_overs([[StageSpec(name=name) for name in ANNOTATION_STAGES]], GIVEN, ("parse", "person_notices"))
+    assert set(only.takes) == {-1}
+    assert set(only.keep) == {"parse", "person_notices", *ERROR_FIELDS}

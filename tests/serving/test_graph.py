@@ -10,7 +10,7 @@ from tryon.data.annotate import ANNOTATION_STAGES
 from tryon.errors import BundleError, PipelineError
 from tryon.sample import ERROR_FIELDS
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
-from tryon.serving.graph import EXTRACTION, LAYERS, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
+from tryon.serving.graph import EXTRACTION, LAYERS, REQUEST, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
 
 TRYONS = {"tryon", "tryon_mask", "tryon_layers"}
 ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste", "encode")
@@ -41,20 +41,25 @@ def test_fused_and_split_run_the_same_stages_with_the_same_options(small_bundle:
 def test_the_answer_and_the_errors_leave_the_last_group(small_bundle: str) -> None:
     for plans in (plan(small_bundle, group("all", *ALL)), plan(small_bundle, *DEFAULT_GROUPS)):
         assert set(plans[-1].parts["tryon"].keep) == {*TRYON.wanted, *ERROR_FIELDS}
-        assert set(plans[0].parts["tryon"].given) == set(TRYON.given)
+        taken = {name for one in plans for name in one.parts["tryon"].takes.get(REQUEST, ())}
+        assert taken == set(TRYON.given) - {"id"}
 
 
 def test_no_group_passes_on_what_nobody_reads(small_bundle: str) -> None:
-    annotation, warp, synthesis, _ = (one.parts["tryon"] for one in plan(small_bundle, *DEFAULT_GROUPS))
+    annotation, warp, synthesis, refinement = (one.parts["tryon"] for one in plan(small_bundle, *DEFAULT_GROUPS))
     assert "person_photo" in annotation.keep  # paste lays the result back into it
+    assert "person_photo" in refinement.takes["annotation"]
+    assert "person_photo" not in (*warp.given, *warp.keep, *synthesis.given, *synthesis.keep)
     for useless in ("garment_photo", "person_file", "garment_file"):
         assert useless not in annotation.keep
     assert {"warped_garment", "warped_mask"} <= set(warp.keep)
     assert "warped_garment" not in annotation.keep
     assert "garment_mask" in annotation.keep
     assert "garment_mask" not in synthesis.keep
-    for before, after in ((annotation, warp), (warp, synthesis)):
-        assert set(after.given) <= set(before.keep)
+    parts = {"annotation": annotation, "warp": warp, "synthesis": synthesis}
+    for part in (warp, synthesis, refinement):
+        for source, taken in part.takes.items():
+            assert set(taken) <= set(parts[source].keep if source else TRYON.given)
 
 
 def test_each_group_finds_what_it_reads(small_bundle: str) -> None:
@@ -125,7 +130,7 @@ def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: 
     assert extraction.group.name == "extraction"
     assert set(extraction.parts) == {"extract"}
     assert set(extraction.parts["extract"].keep) == {*EXTRACTION.wanted, *ERROR_FIELDS}
-    assert set(extraction.parts["extract"].given) <= set(annotation.parts["extract"].keep)
+    assert set(extraction.parts["extract"].takes["annotation"]) <= set(annotation.parts["extract"].keep)
     assert "garment_mask" not in annotation.parts["extract"].stages
     fused = plan(extract_bundle, group("all", *ALL, "extract"))
     assert set(fused[0].parts) == {*TRYONS, "annotate_person", "annotate_garment", "extract"}

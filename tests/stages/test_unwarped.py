@@ -61,8 +61,8 @@ def test_a_bundle_runs_what_its_networks_need(base: Path, tmp_path: Path) -> Non
 def test_the_service_runs_the_same_stages(base: Path, tmp_path: Path) -> None:
     plans = plan_groups(ServeConfig(bundle=bundle(base, tmp_path / "a"), groups=DEFAULT_GROUPS))
     flat = [spec for plan in plans for spec in plan.specs]
-    assert [spec.name for spec in flat] == [*ANNOTATION_STAGES, "synthesize_unwarped", "paste"]
-    assert flat[-2].options["bundle"] == str(tmp_path / "a")
+    assert [spec.name for spec in flat] == [*ANNOTATION_STAGES, "synthesize_unwarped", "paste", "encode"]
+    assert flat[-3].options["bundle"] == str(tmp_path / "a")
     assert [plan.group.name for plan in plans] == ["annotation", "synthesis", "refinement"]
 
 

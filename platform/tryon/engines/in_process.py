@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tryon.config import StageSpec
@@ -111,25 +112,58 @@ def who_adds(field: str) -> str:
     return f" (put {' or '.join(repr(m) for m in makers)} before it)" if makers else ""
 
 
-def live_fields(groups: Sequence[Sequence[StageSpec]], wanted: Iterable[str]) -> list[tuple[str, ...]]:
-    """For pipelines cut into groups: the fields that must leave each group.
+@dataclass(frozen=True)
+class HandOver:
+    """What a group of a pipeline that is cut into groups is given, and what it gives on.
 
-    A field leaves a group only if a later group reads it or the caller wants it in the end, so that no hop
-    carries an image nobody needs.
+    Attributes:
+        takes: fields by where they come from: the place of an earlier group, or -1 for the caller.
+        keep: fields that it adds and a later group takes, the error fields among them; of the last group all that the
+            caller wants.
+    """
+
+    takes: Mapping[int, tuple[str, ...]]
+    keep: tuple[str, ...]
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """All fields that it is given."""
+        return tuple(sorted({name for names in self.takes.values() for name in names}))
+
+
+def hand_overs(groups: Sequence[Sequence[StageSpec]], given: Iterable[str], wanted: Iterable[str]) -> list[HandOver]:
+    """For a pipeline cut into groups: who gives which field to whom.
+
+    A group hands on only what it adds itself, so that no image is copied at each hop until it is read; and only what
+    a later group reads or the caller wants in the end.
 
     Args:
         groups: stage specs, group by group, in the order they run.
-        wanted: fields the caller wants at the end.
+        given: fields that the caller brings.
+        wanted: fields that the caller wants at the end.
 
     Returns:
-        For each group the fields to keep on leaving it (the error fields always among them).
+        For each group what it takes and keeps. Each takes the error fields of the one before it.
     """
-    need = {*wanted, *ERROR_FIELDS}
-    keep: list[tuple[str, ...]] = []
-    for group in reversed(groups):
-        keep.append(tuple(sorted(need)))
-        for spec in reversed(group):
-            cls = stage_class(spec.name)
-            need -= set(cls.adds) - set(cls.reads)
-            need |= {*cls.reads, *cls.optional}
-    return keep[::-1]
+    origin = dict.fromkeys(given, -1)
+    takes: list[dict[int, set[str]]] = []
+    for place, group in enumerate(groups):
+        needed, made = dict.fromkeys(ERROR_FIELDS, place - 1) if place else {}, set(ERROR_FIELDS)
+        for cls in (stage_class(spec.name) for spec in group):
+            reads = [*cls.reads, *cls.optional]
+            needed |= {name: origin[name] for name in reads if name not in made and name in origin}
+            made |= set(cls.adds)
+        if place + 1 == len(groups):
+            needed |= {name: origin[name] for name in wanted if name not in made and name in origin}
+        takes.append({})
+        for name, source in needed.items():
+            takes[-1].setdefault(source, set()).add(name)
+        origin |= dict.fromkeys(made, place)
+    keeps = [
+        {*ERROR_FIELDS}.union(*(one.get(place, ()) for one in takes[place + 1 :])) for place in range(len(groups) - 1)
+    ]
+    keeps.append({*ERROR_FIELDS, *(name for name in wanted if name in origin)})
+    return [
+        HandOver({place: tuple(sorted(names)) for place, names in sorted(one.items())}, tuple(sorted(keep)))
+        for one, keep in zip(takes, keeps, strict=True)
+    ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tryon import storage
 from tryon.config import StageSpec
-from tryon.engines.in_process import check_needs, live_fields, who_adds
+from tryon.engines.in_process import check_needs, hand_overs, who_adds
 from tryon.errors import PipelineError
 from tryon.models.bundle import STAGE_ROLES, BundleManifest, default_bundle, read_manifest, role_stages
 from tryon.models.versions import pinned
@@ -19,6 +19,7 @@ from tryon.serving.config import DEFAULT_MODEL, BundlesConfig, GroupConfig, Serv
 from tryon.stages.registry import stage_class
 
 EXTRACT = "extract"  # the stage
+REQUEST = ""  # where fields of the request come from, beside the groups' names
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,18 @@ class Part:
 
     Attributes:
         stages: names, in order.
-        given: fields that reach it.
+        takes: fields by the name of the group that they come from, earlier ones first; `REQUEST`: from the request.
         keep: fields that leave it.
     """
 
     stages: tuple[str, ...]
-    given: tuple[str, ...]
+    takes: Mapping[str, tuple[str, ...]]
     keep: tuple[str, ...]
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Fields that reach it."""
+        return tuple(sorted({name for names in self.takes.values() for name in names}))
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPla
     programs = [program for program in PROGRAMS if program.stages is None or program.stages <= set(flat)]
     parts: list[dict[str, Part]] = [{} for _ in cut]
     for program in programs:
-        for place, part in _cut_program(program, [names for _, names in cut]).items():
+        for place, part in _cut_program(program, [(group.name, names) for group, names in cut]).items():
             parts[place][program.name] = part
     return [
         GroupPlan(group, [StageSpec(name=name, options=options.get(name, {})) for name in names], part)
@@ -150,36 +156,33 @@ def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPla
     ]
 
 
-def programs_of(plans: Sequence[GroupPlan]) -> dict[str, list[str]]:
-    """Names of the groups that have a part of a program, in order, by the program's name."""
+def programs_of(plans: Sequence[GroupPlan]) -> dict[str, dict[str, Part]]:
+    """The groups' parts of each program, in order, by the program's name."""
     names = list(dict.fromkeys(name for plan in plans for name in plan.parts))
-    return {name: [plan.group.name for plan in plans if name in plan.parts] for name in names}
+    return {name: {plan.group.name: plan.parts[name] for plan in plans if name in plan.parts} for name in names}
 
 
-def _cut_program(program: Program, groups: list[list[str]]) -> dict[int, Part]:
+def _cut_program(program: Program, groups: list[tuple[str, list[str]]]) -> dict[int, Part]:
     """A program's parts, by the place of their group.
 
     Raises:
         PipelineError: a stage does not find what it reads, or nothing adds what the answer needs.
     """
-    kept = [(place, [name for name in names if program.runs(name)]) for place, names in enumerate(groups)]
+    kept = [(place, [name for name in names if program.runs(name)]) for place, (_, names) in enumerate(groups)]
     kept = [(place, names) for place, names in kept if names]
     check_needs([stage_class(name) for _, names in kept for name in names], program.given)
     specs = [[StageSpec(name=name) for name in names] for _, names in kept]
-    found: dict[int, Part] = {}
-    known = set(program.given)
     added = {field for _, names in kept for name in names for field in stage_class(name).adds}
-    wanted = (*program.wanted, *(field for field in program.extra if field in added))
-    for (place, names), keep in zip(kept, live_fields(specs, wanted), strict=True):
-        before = tuple(sorted(known))
-        known |= {field for name in names for field in stage_class(name).adds}
-        known &= set(keep)
-        found[place] = Part(tuple(names), before, keep)
-    missing = [name for name in wanted if name not in known]
+    missing = [name for name in program.wanted if name not in added]
     if missing:
         text = f"no stage of the groups adds {missing[0]!r}{who_adds(missing[0])}"
         raise PipelineError(text, code="field-missing")
-    return found
+    wanted = (*program.wanted, *(field for field in program.extra if field in added))
+    sources = [groups[place][0] for place, _ in kept] + [REQUEST]  # the last: place -1
+    return {
+        place: Part(tuple(names), {sources[at]: fields for at, fields in hand.takes.items()}, hand.keep)
+        for (place, names), hand in zip(kept, hand_overs(specs, program.given, wanted), strict=True)
+    }
 
 
 def _stages_run(manifest: BundleManifest) -> dict[str, str | None]:

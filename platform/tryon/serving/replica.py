@@ -54,17 +54,20 @@ class GroupReplica:
         """Called by Ray Serve before the first request, and when `user_config` changes: loads the bundle it names."""
         await self._load(told["bundle"])
 
-    async def run(self, batch: Batch, program: str, until_s: float, bundle: str, trace: Carrier) -> Batch:
-        """Runs this group's stages of a program, and drops the fields that nobody needs any more.
+    async def run(self, program: str, until_s: float, bundle: str, trace: Carrier, *given: Batch) -> Batch:
+        """Runs this group's stages of a program.
 
         Args:
-            batch: the fields that the group is given.
             program: by name.
             until_s: Unix time after which nobody waits for the result: then nothing is done.
             bundle: URI of a bundle in which the group has a part of the program.
             trace: the request's place in a trace.
+            given: fields of the request, and what groups before this one have made; of a field the last one counts.
+
+        Returns:
+            The fields that this group adds and others need.
         """
-        call = Call(batch, program, until_s, bundle, trace)
+        call = Call({name: column for part in given for name, column in part.items()}, program, until_s, bundle, trace)
         try:
             made = await self._gathered(call)
         except asyncio.CancelledError:  # the client has gone; the call may still wait for its turn

@@ -18,7 +18,7 @@ from tryon.models.bundle import BundleManifest, read_manifest
 from tryon.sample import Batch
 from tryon.serving.config import DEFAULT_MODEL, BundlesConfig, ServeConfig
 from tryon.serving.faults import BusyError, DeadlineError
-from tryon.serving.graph import TRYON, Program, bundle_uris, plan_groups, programs_of
+from tryon.serving.graph import REQUEST, TRYON, Part, Program, bundle_uris, plan_groups, programs_of
 from tryon.serving.metrics import IngressMetrics
 from tryon.serving.traces import Traces
 
@@ -41,12 +41,12 @@ class Model:
     Attributes:
         uri: of one version of it.
         manifest: its own.
-        programs: that it offers, by name: the groups they go through, in order.
+        programs: that it offers, by name: the groups they go through, in order, with their parts.
     """
 
     uri: str
     manifest: BundleManifest
-    programs: Mapping[str, Sequence[str]]
+    programs: Mapping[str, Mapping[str, Part]]
 
 
 def models_of(config: ServeConfig, deployed: Mapping[str, Any]) -> dict[str, Model]:
@@ -150,7 +150,7 @@ class Router:
             raise SampleError(text, code="model-missing", field="options")
         return found
 
-    async def _tried(self, program: Program, model: Model, places: Sequence[str], batch: Batch) -> Batch:
+    async def _tried(self, program: Program, model: Model, places: Mapping[str, Part], batch: Batch) -> Batch:
         """Again where a replica died with it, until its time is over."""
         end = time.monotonic() + self._config.request_timeout_s
         tries = 1
@@ -165,7 +165,9 @@ class Router:
                 await asyncio.sleep(RETRY_PAUSE_S * tries)
                 tries += 1
 
-    async def _once(self, program: Program, model: Model, places: Sequence[str], batch: Batch, end: float) -> Batch:
+    async def _once(
+        self, program: Program, model: Model, places: Mapping[str, Part], batch: Batch, end: float
+    ) -> Batch:
         """One try of a program; `end` is of `time.monotonic`.
 
         Raises:
@@ -174,9 +176,12 @@ class Router:
         """
         left_s = end - time.monotonic()
         value: Any = batch
+        made: dict[str, Any] = {}
         until, trace = time.time() + left_s, self._traces.here()
-        for place in places:
-            value = self._handle(place, model.uri).run.remote(value, program.name, until, model.uri, trace)
+        for place, part in places.items():
+            given = [_fields(batch, part.takes.get(REQUEST, ())), *(made[one] for one in part.takes if one != REQUEST)]
+            value = self._handle(place, model.uri).run.remote(program.name, until, model.uri, trace, *given)
+            made[place] = value
         try:
             out: Batch = await asyncio.wait_for(value, timeout=left_s)
         except TimeoutError as error:
@@ -192,6 +197,10 @@ class Router:
         if (place, uri) not in self._handles:
             self._handles[place, uri] = self._groups[place].options(multiplexed_model_id=uri)
         return self._handles[place, uri]
+
+
+def _fields(batch: Batch, names: Sequence[str]) -> Batch:
+    return {name: batch[name] for name in names}
 
 
 def is_loss(error: BaseException) -> bool:

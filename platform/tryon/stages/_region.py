@@ -49,7 +49,7 @@ class Region:
     @property
     def is_empty(self) -> bool:
         """Whether no pixel is in it."""
-        return self.rows.start >= self.rows.stop or self.columns.start >= self.columns.stop
+        return bool(self.rows.start >= self.rows.stop or self.columns.start >= self.columns.stop)
 
     def of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The box of an image, a view."""

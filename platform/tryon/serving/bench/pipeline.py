@@ -30,13 +30,8 @@ class LocalTryOn:
         Raises:
             RuntimeError: a photo cannot be used.
         """
-        given: dict[str, Any] = {
-            "id": "bench",
-            "category": OPTIONS.category,
-            "person_file": person,
-            "garment_file": garment,
-        }
-        given |= {"output_format": OPTIONS.output_format, "output_quality": OPTIONS.quality}
+        given: dict[str, Any] = {"id": "bench", "person_file": person, "garment_file": garment}
+        given |= {"category": OPTIONS.category, "output_format": "jpeg", "output_quality": OPTIONS.quality}
         batch = {name: [given.get(name)] for name in TRYON.given}
         with self._lock:
             (out,) = self._group.run([Call(batch, TRYON.name, time.time() + 600, self._bundle)])
