@@ -253,7 +253,7 @@ EVALUATE = ("evaluate", "--data", "{data}", "--bundle", "{bundle}", "--out", "{t
         (("evaluate", "--data", "nowhere", "--bundle", "{bundle}", "--out", "{tmp}/e", "--actors", "0"), ("nowhere",)),
         ((*EVALUATE, "--fid-weights", "nowhere.pth"), ("--fid-weights", "nowhere.pth", "pt_inception-2015-12-05")),
         ((*EVALUATE, "--lpips-weights", "{photo}"), ("--lpips-weights", "damaged", "alexnet")),
-        ((*EVALUATE, "--pairing", "unpaired"), ("--fid-weights",)),
+        ((*EVALUATE, "--pairing", "unpaired", "--lpips-weights", "x.pth"), ("--lpips-weights",)),
         ((*EVALUATE, "--pairing", "both"), ("pairing", "both", "'unpaired'")),
         (("serve", "--bundle", "nowhere"), ("nowhere",)),
         (("serve", "--bundle", "{bundle}", "--config", "nowhere.yaml"), ("--config", "nowhere.yaml")),

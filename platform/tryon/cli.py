@@ -270,7 +270,8 @@ def evaluate(
     out: Annotated[str, typer.Option(help="Folder for metrics.json, report.html and per-sample tables.")],
     bundle: BundleOption = None,
     pairing: Annotated[
-        str, typer.Option(help="Of VITON-HD and DressCode folders: paired; or unpaired, for FID, KID and IS alone.")
+        str,
+        typer.Option(help="paired: the person photo is the truth; unpaired: the garment photo is all there is."),
     ] = "paired",
     lpips_weights: Annotated[
         Optional[str],  # noqa: UP045
@@ -284,10 +285,13 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="The Inception of pytorch-fid (path or s3://): adds FID, KID and IS over the set."),
     ] = None,
-    pictures: Annotated[int, typer.Option(min=0, max=1000, help="Samples shown in the report.")] = 12,
+    pictures: Annotated[int, typer.Option(min=0, max=1000, help="Samples shown in the report, the worst ones.")] = 24,
     actors: ActorsOption = None,
 ) -> None:
-    """Measure a bundle (SSIM, MS-SSIM, PSNR, VIF and more) beside two baselines, with a picture report.
+    """Measure a bundle beside two baselines, and write a report with the worst samples first.
+
+    Paired: SSIM, MS-SSIM, PSNR, VIF of the whole image, and of the worn garment alone. Unpaired: how far colours and
+    texture of the garment are from its photo's, and whether anything outside the mask, the head or the hands changed.
 
     Example: tryon evaluate --data data/test --bundle bundles/mine --out out/eval
     """

@@ -264,6 +264,31 @@ def data_downsample(
     run_job_shown(downsample_job(data, parse_config(DownsampleConfig, told, "downsample")), out, "downsample", actors)
 
 
+@data_app.command("unwarp")
+def data_unwarp(
+    data: DataArgument,
+    out: OutOption,
+    variants: Annotated[int, typer.Option(min=1, max=32, help="Garment photos of each person.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    actors: ActorsOption = None,
+) -> None:
+    """Make pairs of photos of people alone: what each wears, cut out and un-warped at random, is the garment photo.
+
+    For training without garment photos; `tryon train joint` goes on from a bundle with them.
+
+    Example: tryon data unwarp data/people --out data/pairs --variants 2
+    """
+    from tryon.config import parse_config
+    from tryon.data.unwarp import UnwarpConfig, unwarp_job
+    from tryon.options import read_options
+    from tryon.show import run_job_shown
+
+    options = {"variants": variants, "seed": seed, **read_options(config, set_ or [])}
+    run_job_shown(unwarp_job(data, parse_config(UnwarpConfig, options, "unwarp")), out, "unwarp", actors)
+
+
 @data_app.command("triplets")
 def data_triplets(
     data: DataArgument,

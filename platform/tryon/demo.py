@@ -20,7 +20,8 @@ from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.cluster import ray_session
 from tryon.errors import ConfigError, SampleError
-from tryon.evaluation.run import METHOD, Evaluation
+from tryon.evaluation.figures import METHOD
+from tryon.evaluation.run import Evaluation
 from tryon.images import resize
 from tryon.serving.config import ServeConfig
 from tryon.serving.run import free_port, running_service

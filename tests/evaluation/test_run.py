@@ -20,6 +20,7 @@ from tryon.data.sources.folder import FolderSource
 from tryon.data.sources.open import open_source
 from tryon.engines.in_process import build_pipeline
 from tryon.errors import BundleError, DataError
+from tryon.evaluation.figures import UNPAIRED_FIGURES
 from tryon.evaluation.run import PICTURES, EvaluateConfig, Evaluation, evaluate
 from tryon.models.bundle import tryon_stages
 from tryon.models.metrics import paired_metrics
@@ -48,7 +49,7 @@ def test_figures_are_the_means_of_the_tables(done: tuple[Evaluation, Path]) -> N
     assert len(set(columns["id"])) == result.samples == 40
     assert set(result.means) == {"bundle", "agnostic", "affine_paste"}
     for method, figures in result.means.items():
-        assert set(figures) == {"ssim", "psnr", "vif"}
+        assert set(figures) == {"ssim", "psnr", "vif", "garment_ssim", "garment_psnr"}
         for metric, mean in figures.items():
             assert mean == pytest.approx(np.mean(columns[f"{method}/{metric}"]), rel=1e-9)
 
@@ -76,7 +77,7 @@ def test_metrics_file_says_what_was_measured(done: tuple[Evaluation, Path], smal
 def test_report_holds_pictures_and_numbers(done: tuple[Evaluation, Path]) -> None:
     result, out = done
     html = (out / "report.html").read_text()
-    assert html.count("data:image/jpeg;base64,") == len(list((out / "pictures").iterdir())) >= 3 * len(PICTURES)
+    assert html.count("data:image/jpeg;base64,") == len(list((out / "pictures").iterdir())) == 3 * (len(PICTURES) + 1)
     for figures in result.means.values():
         assert f"{figures['ssim']:.4f}" in html
         assert f"{figures['psnr']:.2f}" in html
@@ -85,6 +86,32 @@ def test_report_holds_pictures_and_numbers(done: tuple[Evaluation, Path]) -> Non
     assert "<dt>versions.torch</dt>" in html
     assert "<dt>height_px</dt><dd>128 to 128</dd>" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_the_report_shows_the_worst_samples_worst_first(done: tuple[Evaluation, Path]) -> None:
+    columns = table(done[1])
+    order = sorted(zip(columns["bundle/garment_ssim"], columns["id"], strict=True))
+    html = (done[1] / "report.html").read_text()
+    places = [html.index(f"<p>{row_id} ") for _, row_id in order[:3]]
+    assert places == sorted(places)
+    assert f"<p>{order[3][1]} " not in html
+    assert f"SSIM, garment {order[0][0]:.4f}" in html
+
+
+def test_without_a_truth_the_garment_is_compared_with_its_photo(
+    small_data: str, small_bundle: str, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(num_pictures=2, pairing="unpaired")
+    result = evaluate(open_source(small_data), small_data, small_bundle, str(tmp_path), config, num_actors=0)
+    ours, grey = result.means["bundle"], result.means["agnostic"]
+    assert set(ours) == set(UNPAIRED_FIGURES)
+    assert (ours["outside"], ours["head"]) == (0, 0)
+    assert ours["colour"] < grey["colour"]
+    columns = table(tmp_path)
+    worst = max(zip(columns["bundle/colour"], columns["id"], strict=True))[1]
+    html = (tmp_path / "report.html").read_text()
+    assert html.index(f"<p>{worst} ") == html.index("<p>")
+    assert html.count("data:image/jpeg;base64,") == 2 * len(PICTURES)
 
 
 def test_agnostic_baseline_is_ssim_of_the_agnostic_image(done: tuple[Evaluation, Path], small_data: str) -> None:

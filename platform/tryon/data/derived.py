@@ -24,7 +24,7 @@ _FILES = {"person": ("person_file", "person_notices"), "garment": ("garment_file
 # Rows made of one sample show the same person and garment: who splits or pairs by these keeps them together.
 _KIN = {"person_id": ("person_digest", "id"), "garment_id": ("garment_digest", "id")}
 KIN_FIELDS = tuple(_KIN)
-_MADE = re.compile(r"(#[ag]\d+)+$")  # a variant of augmentation, a generated triplet
+_MADE = re.compile(r"(#[agu]\d+)+$")  # a variant of augmentation, a generated triplet, an un-warped garment
 FILE_FIELDS = tuple(name for pair in _FILES.values() for name in pair)
 
 

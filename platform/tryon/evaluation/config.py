@@ -15,10 +15,12 @@ from tryon.evaluation.baselines import BASELINES
 class EvaluateConfig(Config):
     """What an evaluation does; written into its result."""
 
-    num_pictures: int = Field(12, ge=0, le=1000, description="samples shown in the report")
+    num_pictures: int = Field(24, ge=0, le=1000, description="samples shown in the report, the worst ones")
     baselines: tuple[str, ...] = Field(tuple(BASELINES), description="compared with, on the same samples")
     pairing: Literal["paired", "unpaired"] = Field(
-        "paired", description="paired: the person photo is the truth; unpaired: there is none, only FID, KID and IS"
+        "paired",
+        description="paired: the person photo is the truth; unpaired: there is none, so the garment is compared with "
+        "its photo, and the rest with the person's",
     )
     lpips_weights: str | None = Field(None, description="path or s3:// of AlexNet or VGG16, for LPIPS; None: no LPIPS")
     lpips_heads: str | None = Field(None, description="path or s3:// of LPIPS's linear heads; None: torchmetrics' copy")
@@ -39,9 +41,6 @@ def resolve(config: EvaluateConfig) -> EvaluateConfig:
     if unknown:
         text = f"baseline {unknown[0]!r} is not one of {', '.join(BASELINES)}"
         raise ConfigError(text, code="choice-invalid", field="baselines")
-    if config.pairing == "unpaired" and config.fid_weights is None:
-        text = "unpaired samples have no truth to compare with, only FID, KID and IS, which need --fid-weights"
-        raise ConfigError(text, code="option-missing", field="--fid-weights")
     if config.pairing == "unpaired" and config.lpips_weights is not None:
         text = "unpaired samples have no truth, which LPIPS compares with: leave out --lpips-weights"
         raise ConfigError(text, code="option-invalid", field="--lpips-weights")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+METHOD = "bundle"  # what the bundle's figures are under, beside the baselines'
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,24 @@ class Figure:
         return "-" if value is None else format(value, self.form)
 
 
-# Of each sample against its truth; the result holds their means.
+# Of each sample against its truth, all of it and the worn garment alone; the result holds their means.
 SAMPLE_FIGURES: Mapping[str, Figure] = {
     "ssim": Figure("SSIM", ".4f", True),
     "ms_ssim": Figure("MS-SSIM", ".4f", True),
     "psnr": Figure("PSNR, dB", ".2f", True),
     "vif": Figure("VIF", ".4f", True),
     "lpips": Figure("LPIPS", ".4f", False),
+    "garment_ssim": Figure("SSIM, garment", ".4f", True),
+    "garment_ms_ssim": Figure("MS-SSIM, garment", ".4f", True),
+    "garment_psnr": Figure("PSNR, garment, dB", ".2f", True),
+}
+# Of each sample without a truth, against its two photos.
+UNPAIRED_FIGURES: Mapping[str, Figure] = {
+    "colour": Figure("colour, Lab", ".2f", False),
+    "texture": Figure("texture, octaves", ".2f", False),
+    "outside": Figure("changed outside", ".2%", False),
+    "head": Figure("changed of the head", ".2%", False),
+    "hands": Figure("changed of the hands", ".2%", False),
 }
 # Of all results together against all person photos.
 SET_FIGURES: Mapping[str, Figure] = {
@@ -47,7 +61,20 @@ SET_FIGURES: Mapping[str, Figure] = {
     "is": Figure("IS", ".3f", True),
     "is_std": Figure("± of IS", ".3f", None),
 }
-FIGURES: Mapping[str, Figure] = {**SAMPLE_FIGURES, **SET_FIGURES}
+FIGURES: Mapping[str, Figure] = {**SAMPLE_FIGURES, **UNPAIRED_FIGURES, **SET_FIGURES}
+
+
+# What samples are sorted by, worst first; of each sample the first of them that it has.
+SORTED_BY = ("garment_ssim", "ssim", "colour")
+
+
+def badness(figures: Mapping[str, float | None]) -> float:
+    """How bad a sample is, by its figures under ``method/name``; -infinity where nothing tells."""
+    for name in SORTED_BY:
+        value = figures.get(f"{METHOD}/{name}")
+        if value is not None:
+            return -value if FIGURES[name].higher_is_better else value
+    return -math.inf
 
 
 def columns(figures: Iterable[Mapping[str, float]]) -> dict[str, Figure]:

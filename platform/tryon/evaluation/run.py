@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,17 +19,19 @@ from tryon.engines.in_process import build_pipeline
 from tryon.errors import DataError
 from tryon.evaluation.baselines import BASELINES
 from tryon.evaluation.config import EvaluateConfig, resolve
+from tryon.evaluation.figures import METHOD, UNPAIRED_FIGURES, badness
+from tryon.evaluation.garment import unpaired_figures, worn_region
 from tryon.evaluation.judges import Images, Judges
 from tryon.evaluation.protocol import changed_outside, extent_of, findings, measured_ids, merge_extents, settings
+from tryon.evaluation.report import samples_uri, write_report
 from tryon.evaluation.sets import FOLDER as FEATURES
 from tryon.evaluation.sets import set_figures, write_features
 from tryon.images import resize
 from tryon.models.bundle import load_bundle, tryon_stages
-from tryon.models.metrics import paired_metrics
+from tryon.models.metrics import paired_metrics, region_metrics
 from tryon.models.versions import pinned
 from tryon.sample import Batch, num_rows
 
-METHOD = "bundle"
 PICTURES = ("person", "garment", "agnostic", "warped_garment", "tryon")  # and the truth, where there is one
 PICTURE_HEIGHT = 384
 
@@ -40,7 +41,7 @@ class Evaluation:
     """Figures of an evaluation.
 
     Attributes:
-        means: method to figure to mean over the samples; empty of unpaired ones.
+        means: method to figure to mean over the samples that have it.
         samples: samples measured.
         quarantined: samples that could not be used.
         protocol: sizes, resizing, versions, bundle, weights and pairs, as written into ``metrics.json``.
@@ -63,12 +64,11 @@ class Evaluation:
 class EvaluateWorker:
     """Runs the pipeline over one shard; writes per-sample figures and pictures, reports sums."""
 
-    def __init__(self, source: Source, bundle: str, out: str, config: EvaluateConfig, picture_shards: int) -> None:
+    def __init__(self, source: Source, bundle: str, out: str, config: EvaluateConfig) -> None:
         specs = [*annotation_specs(None), *tryon_stages(bundle)]
         self._source = source
         self._out = out
         self._config = config
-        self._picture_shards = picture_shards
         self._pipeline = build_pipeline(specs, given_fields(source), fill_missing=True)
         self._judges = Judges(config)
 
@@ -78,12 +78,11 @@ class EvaluateWorker:
         total = num_rows(batch)
         good = [i for i in range(total) if batch["error_code"][i] is None]
         truths, results = [batch["person"][i] for i in good], self._results(batch, good)
-        figures = self._figures(results, truths)
+        figures = self._figures(batch, good, results, truths)
         _write_table(samples_uri(self._out, shard), [batch["id"][i] for i in good], figures)
         if self._judges.judges_sets:
             write_features(self._out, shard, self._judges, truths, results)
-        if shard < self._picture_shards:
-            self._write_pictures(batch, good, shard)
+        self._write_pictures(batch, good, shard, figures)
         masks = [batch["agnostic_mask"][i] for i in good]
         told = {
             "sums": {name: _sum(values) for name, values in figures.items()},
@@ -91,13 +90,24 @@ class EvaluateWorker:
         }
         return ShardReport(shard, total, len(good), total - len(good), payload=json.dumps(told))
 
-    def _figures(self, results: Mapping[str, Images], truths: Images) -> dict[str, list[float | None]]:
-        """Figures of each sample by method and name; none of unpaired samples, which have no truth."""
+    def _figures(
+        self, batch: Batch, good: Sequence[int], results: Mapping[str, Images], truths: Images
+    ) -> dict[str, list[float | None]]:
+        """Figures of each sample by method and name: against the truth where there is one."""
         figures: dict[str, list[float | None]] = {}
-        for method, images in results.items() if self._config.pairing == "paired" else ():
-            measured = paired_metrics(images, truths)
-            if self._judges.judges_pairs:
-                measured["lpips"] = self._judges.distances(images, truths)
+        is_paired = self._config.pairing == "paired"
+        regions = [worn_region(batch, i) for i in good] if is_paired else []
+        for method, images in results.items():
+            measured: dict[str, list[float | None]] = {}
+            if is_paired:
+                measured = paired_metrics(images, truths)
+                if self._judges.judges_pairs:
+                    measured["lpips"] = self._judges.distances(images, truths)
+                of_garment = region_metrics(images, truths, regions)
+                measured |= {f"garment_{name}": values for name, values in of_garment.items()}
+            else:
+                rows = [unpaired_figures(batch, i, image) for i, image in zip(good, images, strict=True)]
+                measured = {name: [row[name] for row in rows] for name in UNPAIRED_FIGURES}
             figures |= {f"{method}/{name}": values for name, values in measured.items()}
         return figures
 
@@ -107,16 +117,20 @@ class EvaluateWorker:
             results[name] = [BASELINES[name](batch, i) for i in good]
         return results
 
-    def _write_pictures(self, batch: Batch, good: Sequence[int], shard: int) -> None:
-        each = -(-self._config.num_pictures // self._picture_shards)
+    def _write_pictures(
+        self, batch: Batch, good: Sequence[int], shard: int, figures: Mapping[str, Sequence[float | None]]
+    ) -> None:
+        """Of the shard's worst samples; the report shows the worst of all shards'."""
+        rows = [{name: values[k] for name, values in figures.items()} for k in range(len(good))]
+        worst = sorted(range(len(good)), key=lambda k: badness(rows[k]), reverse=True)[: self._config.num_pictures]
         shown = [name for name in PICTURES if name in batch]
         shown += ["truth"] if self._config.pairing == "paired" else []
-        for i in good[:each]:
+        for k in worst:
             for name in shown:
-                image = batch["person" if name == "truth" else name][i]
+                image = batch["person" if name == "truth" else name][good[k]]
                 height = min(PICTURE_HEIGHT, image.shape[0])
                 small = resize(image, height, round(height * image.shape[1] / image.shape[0]))
-                path = storage.join(self._out, "pictures", f"{shard:05d}-{i:05d}-{name}.jpg")
+                path = storage.join(self._out, "pictures", f"{shard:05d}-{k:05d}-{name}.jpg")
                 storage.write_bytes(path, encode_jpeg(small, 90))
 
 
@@ -146,16 +160,13 @@ def evaluate(
         BundleError: no bundle, or one without a synthesis network; weights that are missing or of another network.
         DataError: no sample could be measured.
     """
-    from tryon.evaluation.report import write_report
-
     config = resolve(config or EvaluateConfig())
     bundle, out = pinned(storage.absolute(bundle)), storage.absolute(out)
     manifest = load_bundle(bundle).manifest
     protocol = settings(data, bundle, manifest, config, Judges(config))
     for folder in ("pictures", FEATURES):
         storage.delete(storage.join(out, folder))
-    picture_shards = max(1, len(list(itertools.islice(source.tasks(), config.num_pictures))))
-    make = partial(EvaluateWorker, source, bundle, out, config, picture_shards)
+    make = partial(EvaluateWorker, source, bundle, out, config)
     reports, count = [], TaskCount(source)
     for report in run_shards(source.tasks(), make, num_actors=num_actors):
         reports.append(report)
@@ -166,7 +177,7 @@ def evaluate(
     figures = {"means": result.means, "sets": result.sets}
     written = {"protocol": result.protocol, "samples": result.samples, "quarantined": result.quarantined, **figures}
     storage.write_bytes(storage.join(out, "metrics.json"), json.dumps(written, indent=2).encode())
-    write_report(out, result)
+    write_report(out, result, config.num_pictures)
     return result
 
 
@@ -206,11 +217,6 @@ def _means(shards: Iterable[Mapping[str, tuple[float, int]]]) -> dict[str, dict[
 def _sum(values: Sequence[float | None]) -> tuple[float, int]:
     there = [value for value in values if value is not None]
     return sum(there), len(there)
-
-
-def samples_uri(out: str, shard: int) -> str:
-    """The table of a shard's figures, a row a sample."""
-    return storage.join(out, "samples", f"shard-{shard:05d}.parquet")
 
 
 def _write_table(uri: str, ids: Sequence[str], figures: Mapping[str, Sequence[float | None]]) -> None:

@@ -14,6 +14,8 @@ from tryon.models.vif import MIN_SIDE_PX, vif
 from tryon.sample import NUM_LABELS
 
 PAIRED = ("ssim", "ms_ssim", "psnr", "vif")
+OF_REGION = ("ssim", "ms_ssim", "psnr")
+WINDOW_PX = 11  # of SSIM; its Gaussian reaches 5 px to each side
 MS_SSIM_MIN_SIDE = 176  # five scales of an 11 px window: the side over 16, rounded down, must reach 11
 
 
@@ -38,6 +40,66 @@ def paired_metrics(
     """
     rows = [_paired(result, truth) for result, truth in zip(results, truths, strict=True)]
     return {name: [row[name] for row in rows] for name in PAIRED}
+
+
+def region_metrics(
+    results: Sequence[npt.NDArray[np.uint8]],
+    truths: Sequence[npt.NDArray[np.uint8]],
+    regions: Sequence[npt.NDArray[np.uint8]],
+) -> dict[str, list[float | None]]:
+    """SSIM, MS-SSIM and PSNR (dB) of a part of each image.
+
+    SSIM is the mean of the whole image's map over the region's pixels, PSNR that of their squared errors; MS-SSIM has
+    no map at full size, so it is that of the region's box, with the truth outside the region.
+
+    Args:
+        results: uint8 RGB (H, W, 3).
+        truths: the same sizes.
+        regions: uint8 (H, W), not 0 in the region.
+
+    Returns:
+        ``ssim``, ``ms_ssim``, ``psnr``: None where the region is empty, MS-SSIM also where its box is under 176 px a
+        side.
+
+    Raises:
+        ValueError: a result, its truth and its region differ in size.
+    """
+    rows = [_of_region(*one) for one in zip(results, truths, regions, strict=True)]
+    return {name: [row[name] for row in rows] for name in OF_REGION}
+
+
+def _of_region(
+    result: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], region: npt.NDArray[np.uint8]
+) -> dict[str, float | None]:
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        structural_similarity_index_measure,
+    )
+
+    if result.shape != truth.shape or region.shape != truth.shape[:2]:
+        shapes = f"result is {result.shape}, truth {truth.shape}, region {region.shape}"
+        raise ValueError(f"{shapes}: they must have one size")
+    inside = region > 0
+    if not inside.any():
+        return dict.fromkeys(OF_REGION)
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    # As far as the window of 11 px reaches beyond the region, the map inside is that of the whole image.
+    near = tuple(slice(max(0, int(line[0]) - WINDOW_PX), int(line[-1]) + 1 + WINDOW_PX) for line in (rows, columns))
+    a, b = _unit(result[near]), _unit(truth[near])
+    _, ssim_map = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
+    box = tuple(slice(int(line[0]), int(line[-1]) + 1) for line in (rows, columns))
+    multiscale = None
+    if min(truth[box].shape[:2]) >= MS_SSIM_MIN_SIDE:
+        masked = np.where(inside[box][..., None], result[box], truth[box])
+        multiscale = float(
+            multiscale_structural_similarity_index_measure(_unit(masked), _unit(truth[box]), data_range=1.0)
+        )
+    error = np.square((result.astype(np.float32) - truth.astype(np.float32))[inside] / 255).mean()
+    return {
+        "ssim": float(ssim_map[0].mean(0)[torch.from_numpy(inside[near])].mean()),
+        "ms_ssim": multiscale,
+        "psnr": float(-10 * np.log10(max(float(error), 1e-10))),
+    }
 
 
 def _paired(result: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> dict[str, float | None]:

@@ -26,7 +26,8 @@ from tryon.data.sources.open import open_source
 from tryon.data.triplets.job import TripletsConfig, triplets_job
 from tryon.errors import ConfigError, StorageError
 from tryon.evaluation.config import EvaluateConfig
-from tryon.evaluation.run import METHOD, evaluate
+from tryon.evaluation.figures import METHOD
+from tryon.evaluation.run import evaluate
 from tryon.models import bundle as bundles
 from tryon.training.loop import Metrics
 from tryon.training.run import RunSpec, check_run, run
