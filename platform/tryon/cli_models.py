@@ -77,6 +77,17 @@ def pull(uri: BundleArgument, out: Annotated[str, typer.Argument(help="URI of th
     pull_shown(uri, out)
 
 
+@models_app.command("pack")
+def pack(bundle: BundleArgument, out: Annotated[str, typer.Argument(help="URI of the folder to write.")]) -> None:
+    """Copy a bundle with its weights in half precision, half as large, for handing out.
+
+    Example: tryon models pack bundles/mine bundles/mine-fp16
+    """
+    from tryon.show_registry import pack_shown
+
+    pack_shown(bundle, out)
+
+
 @models_app.command("promote")
 def promote(
     model: ModelArgument,

@@ -92,6 +92,16 @@ def pull_shown(uri: str, out: str) -> None:
     say(_licences(manifest))
 
 
+def pack_shown(bundle: str, out: str) -> None:
+    """Packs and says how large it is."""
+    from tryon import storage
+    from tryon.models.pack import pack_bundle
+
+    manifest = pack_bundle(bundle, out)
+    size = sum(len(storage.read_bytes(storage.join(out, entry.file))) for entry in manifest.networks.values())
+    say(f"pack      {bundle}: {', '.join(manifest.networks)} in float16, {size / 1e6:.1f} MB -> {out}")
+
+
 def promote_shown(model: str, wanted: str, alias: str, expect: str | None, *, as_json: bool) -> None:
     """Promotes and says what the alias stood for and stands for."""
     from tryon.models.catalogue import promote
