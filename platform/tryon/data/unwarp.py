@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -212,7 +213,7 @@ def _torn(place: Float32, grows: float) -> Bool:
     return np.asarray(np.maximum(across, down) > TEARS * max(grows, 1e-6))
 
 
-def _smooth(x: npt.NDArray[np.floating]) -> Float32:
+def _smooth(x: npt.NDArray[Any]) -> Float32:
     x = np.clip(x, 0, 1)
     return np.asarray(x * x * (3 - 2 * x), dtype=np.float32)
 
@@ -252,11 +253,11 @@ def _splat(person: UInt8, worn: Bool, place: Float32, samples: int) -> tuple[UIn
     known = mask.copy()
     reach = max(1, round(HEM * max(height, width) / 2))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel).astype(np.uint8)
     rounded = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     filled = cv2.inpaint(rounded, (mask & ~known & 1).astype(np.uint8), 3, cv2.INPAINT_TELEA)
     garment = np.where(mask[..., None] > 0, filled, np.uint8(PAPER)).astype(np.uint8)
-    return garment, np.asarray(mask, dtype=np.uint8)
+    return garment, mask
 
 
 def unwarp_job(uri: str, config: UnwarpConfig) -> Job:

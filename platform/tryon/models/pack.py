@@ -8,7 +8,8 @@ from safetensors.torch import save as safetensors_save
 
 from tryon import storage
 from tryon.errors import BundleError
-from tryon.models.bundle import MANIFEST, BundleManifest, NetworkEntry, check_writable, read_manifest, read_weights
+from tryon.models.bundle import MANIFEST, BundleManifest, NetworkEntry, read_manifest, read_weights
+from tryon.models.versions import check_writable
 
 LARGEST = torch.finfo(torch.float16).max
 

@@ -39,6 +39,7 @@ from tryon.serving.traces import Traced, Traces, check_traces
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
+AHEAD = 4  # batches that a replica has taken, with the one at work: others wait in the ingress, which asks now and then
 REFUSALS = 1000  # requests that are being refused, or ask for what takes no time, beside those that are let in
 IMAGES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for media in MEDIA}}}
 
@@ -155,7 +156,7 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
             GroupReplica,
             name=group.name,
             **replicas(group),
-            max_ongoing_requests=2 * group.max_batch_size,
+            max_ongoing_requests=AHEAD * group.max_batch_size,
             max_queued_requests=config.max_queued_requests,
             ray_actor_options={"num_cpus": group.num_cpus, "num_gpus": group.num_gpus},
             user_config={"bundle": uris[DEFAULT_MODEL]},

@@ -13,6 +13,7 @@ from tryon.sample import Batch
 from tryon.serving.config import GroupConfig, ServeConfig
 from tryon.serving.graph import plan_groups
 from tryon.serving.group import Call, StageGroup
+from tryon.serving.threads import beside_computing, computing_thread, use_threads
 from tryon.serving.traces import Carrier, Traces
 
 Loader = Callable[[str], Awaitable[StageGroup | None]]
@@ -38,17 +39,22 @@ class GroupReplica:
         self._traces = Traces(config.traces, name)
         (group,) = (group for group in config.groups if group.name == name)
 
-        use_threads(group)
+        self._worker = computing_thread(threads_of(group))
 
         async def load(bundle: str) -> StageGroup | None:
-            return await asyncio.to_thread(self._build, bundle)
+            made = await asyncio.to_thread(beside_computing, self._build, bundle)
+            await asyncio.get_running_loop().run_in_executor(self._worker, use_threads, threads_of(group))
+            return made
 
         async def answer(calls: list[Call]) -> Sequence[Batch | Exception]:
             return await self._answer(calls)
 
         most, wait_s = group.max_batch_size, group.batch_wait_s
         self._load: Loader = serve.multiplexed(max_num_models_per_replica=config.bundles_per_replica)(load)
-        self._gathered: Gathered = serve.batch(max_batch_size=most, batch_wait_timeout_s=wait_s)(answer)
+        # Of single requests the next one is ready when the thread is; what is to be gathered waits for others instead.
+        ahead = 2 if most == 1 else 1
+        gather = serve.batch(max_batch_size=most, batch_wait_timeout_s=wait_s, max_concurrent_batches=ahead)
+        self._gathered: Gathered = gather(answer)
 
     async def reconfigure(self, told: Mapping[str, str]) -> None:
         """Called by Ray Serve before the first request, and when `user_config` changes: loads the bundle it names."""
@@ -88,7 +94,7 @@ class GroupReplica:
             try:
                 group = await self._load(key[1])
                 assert group is not None
-                outs = await asyncio.to_thread(group.run, list(alike.values()))
+                outs = await asyncio.get_running_loop().run_in_executor(self._worker, group.run, list(alike.values()))
             except Exception as error:  # noqa: BLE001 - each request is told of its own
                 outs = [error] * len(alike)
             made |= zip(alike, outs, strict=True)
@@ -101,11 +107,8 @@ class GroupReplica:
         return StageGroup(plan.specs, plan.parts, self._config.cache_mb, self._traces) if plan is not None else None
 
 
-def use_threads(group: GroupConfig) -> None:
-    """Sets how many threads this process computes with: Ray gives a replica of one CPU one, whatever is idle."""
-    import cv2
-    import torch
-
-    num = max(1, math.ceil(group.num_cpus)) if group.num_threads is None else group.num_threads or physical_cpus()
-    torch.set_num_threads(num)
-    cv2.setNumThreads(num)
+def threads_of(group: GroupConfig) -> int:
+    """How many threads a replica of a group computes with: Ray gives one of one CPU one, whatever is idle."""
+    if group.num_threads is None:
+        return max(1, math.ceil(group.num_cpus))
+    return group.num_threads or physical_cpus()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
+from tryon.engines.cluster import physical_cpus
 from tryon.serving.api import TryOnOptions
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import TRYON, plan_groups
 from tryon.serving.group import Call, StageGroup
+from tryon.serving.threads import computing_thread
 
 FUSED = GroupConfig(name="all", stages=tuple(name for group in DEFAULT_GROUPS for name in group.stages))
 OPTIONS = TryOnOptions()
@@ -18,11 +19,17 @@ OPTIONS = TryOnOptions()
 class LocalTryOn:
     """Files in, file out, in this process; one at a time."""
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: str, num_threads: int | None = None) -> None:
+        """Loads the bundle.
+
+        Args:
+            bundle: URI.
+            num_threads: that it computes with; None: as many as the machine has cores.
+        """
         (plan,) = plan_groups(ServeConfig(bundle=bundle, groups=(FUSED,)))
-        self._group = StageGroup(plan.specs, plan.parts)
+        self._worker = computing_thread(num_threads or physical_cpus())
+        self._group = self._worker.submit(StageGroup, plan.specs, plan.parts).result()
         self._bundle = bundle
-        self._lock = threading.Lock()
 
     def __call__(self, person: bytes, garment: bytes) -> bytes:
         """The JPEG file of a try-on.
@@ -33,8 +40,8 @@ class LocalTryOn:
         given: dict[str, Any] = {"id": "bench", "person_file": person, "garment_file": garment}
         given |= {"category": OPTIONS.category, "output_format": "jpeg", "output_quality": OPTIONS.quality}
         batch = {name: [given.get(name)] for name in TRYON.given}
-        with self._lock:
-            (out,) = self._group.run([Call(batch, TRYON.name, time.time() + 600, self._bundle)])
+        call = Call(batch, TRYON.name, time.time() + 600, self._bundle)
+        (out,) = self._worker.submit(self._group.run, [call]).result()
         if isinstance(out, Exception):
             raise out
         if out["error_code"][0] is not None:

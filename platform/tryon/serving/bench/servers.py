@@ -24,7 +24,7 @@ from tryon.serving.bench.load import PATH, Address, Send
 from tryon.serving.bench.pipeline import FUSED, LocalTryOn
 from tryon.serving.config import DEFAULT_GROUPS, AutoscalingConfig, GroupConfig, ServeConfig
 from tryon.serving.keys import create_key
-from tryon.serving.run import free_port, prefer_haproxy, spin_less
+from tryon.serving.run import free_port, prefer_haproxy, prefer_serving
 
 PEERS = {"fastapi": "fastapi", "litserve": "litserve"}  # and the package each needs
 START_S = 180.0
@@ -66,7 +66,7 @@ def running_shapes(bundle: str, names: Sequence[str], **options: Any) -> Iterato
         key, _ = create_key(keys, "bench", ["tryon"])
         shared = ServeConfig(bundle=bundle, num_cpus=0.05, keys=keys, **options)
         prefer_haproxy(shared)  # before Ray is imported
-        spin_less()
+        prefer_serving()
         from ray import serve
 
         from tryon.serving.app import build
@@ -128,13 +128,8 @@ _worker: LocalTryOn | None = None
 
 
 def _start_worker(bundle: str) -> None:
-    import cv2
-    import torch
-
     global _worker
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    _worker = LocalTryOn(bundle)
+    _worker = LocalTryOn(bundle, num_threads=1)
 
 
 def _work(pair: Pair) -> int:
