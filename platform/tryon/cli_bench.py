@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 import typer
 
 bench_app = typer.Typer(
-    help="Measure: what distributed training and serving cost, what solvers save.", no_args_is_help=True
+    help="Measure: what stages take, what distributed training and serving cost, what solvers save.",
+    no_args_is_help=True,
 )
 
 
@@ -47,6 +48,48 @@ def bench_train(
     passed = bench_shown({**options, **({"threads": threads} if threads else {})}, data, bundle, out)
     if check and not passed:
         raise typer.Exit(1)
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the demo's."),
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option(help="HEIGHTxWIDTH px of the photos, with commas between.")
+    ] = "512x384,1024x768",
+    batches: Annotated[str, typer.Option(help="Photos at a time, with commas between.")] = "1,8",
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Time each stage of a try-on in this process, beside the least that it could take on this machine.
+
+    Example: tryon bench pipeline --bundle bundles/mine --out out/bench-pipeline.json
+    """
+    from tryon.models.bundle import default_bundle
+    from tryon.show_bench import pipeline_shown
+
+    told = {"sizes": sizes, "batches": batches, "repeats": repeats, "threads": threads}
+    pipeline_shown({"bundle": bundle or default_bundle(), **told}, out)
+
+
+@bench_app.command("compare")
+def bench_compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="JSON file that a bench wrote.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another, of the same bench.")],
+) -> None:
+    """Hold two runs of a bench side by side: before and after a change, or two machines.
+
+    Example: tryon bench compare out/before.json out/after.json
+    """
+    from tryon.show_bench import compare_shown
+
+    compare_shown(a, b)
 
 
 @bench_app.command("solvers")

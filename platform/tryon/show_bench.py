@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from tryon import storage
-from tryon.config import parse_config
+from tryon.config import parse_config, parse_size
 from tryon.console import console, say
 from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.shards import MANIFEST
 from tryon.data.sources.open import open_source
 from tryon.data.synth import SynthConfig, synth_job
+from tryon.errors import ConfigError, StorageError
 from tryon.evaluation.solvers import SolverFigures, compare_bundle
 from tryon.measured import Figure
 from tryon.models.weights import cache_folder
@@ -41,6 +42,7 @@ SERVED = {
     "fastapi": "FastAPI and uvicorn",
     "litserve": "LitServe",
 }
+LEG_UNITS = {"samples_per_s": "samples/s", "p50_s": "p50 s", "p95_s": "p95 s", "per_s": "try-ons/s"}
 SEED = 11
 
 
@@ -72,6 +74,92 @@ def bench_shown(options: Mapping[str, Any], data: str | None, bundle: str | None
     _print(result)
     _keep(result, out)
     return all(figure.passed for figure in result.figures)
+
+
+def pipeline_shown(options: Mapping[str, Any], out: str | None) -> None:
+    """Times a try-on's stages and prints them.
+
+    Args:
+        options: fields of `PipelineBenchConfig`; sizes and batches as text with commas.
+        out: URI of a JSON file, or None.
+
+    Raises:
+        TryonError: an option or the bundle cannot be used.
+    """
+    from tryon.serving.bench.stages import PipelineBenchConfig, StageTime, bench_pipeline
+
+    told = {**options, "sizes": [parse_size(size) for size in str(options["sizes"]).split(",")]}
+    config = parse_config(PipelineBenchConfig, {**told, "batches": str(options["batches"]).split(",")}, "bench")
+
+    def on_row(row: StageTime) -> None:
+        size = f"{row.size[0]}x{row.size[1]}, {row.batch} at a time"
+        say(f"bench     {size}: {1000 * row.median_s:.0f} ms a try-on")
+
+    result = bench_pipeline(config, on_row)
+    _print_machine(result.machine)
+    peak = f"a convolution reaches {result.flops_per_s / 1e9:.0f} GFLOP/s, a copy {result.bytes_per_s / 1e9:.1f} GB/s"
+    say(f"{result.config.threads} threads: {peak}; at most {result.peak_memory_mb:.0f} MB of memory")
+    for size, batch in dict.fromkeys((row.size, row.batch) for row in result.rows):
+        table = Table(title=f"{size[0]}x{size[1]} px, {batch} at a time, ms a photo, medians of {config.repeats}")
+        for heading in ("stage", "median", "least", "most", "floor", "times the floor"):
+            table.add_column(heading, justify="left" if heading == "stage" else "right")
+        for row in (row for row in result.rows if (row.size, row.batch) == (size, batch)):
+            spread = [f"{1000 * value:.1f}" for value in (row.median_s, row.least_s, row.most_s)]
+            floor = "-" if row.floor_s is None else f"{1000 * row.floor_s:.2f}"
+            times = "-" if not row.floor_s else f"{row.median_s / row.floor_s:.1f}"
+            table.add_row(row.stage, *spread, floor, times)
+        console.print(table)
+    _keep(result, out)
+
+
+def compare_shown(a: str, b: str) -> None:
+    """Prints two results of a bench side by side.
+
+    Raises:
+        ConfigError: a file is no result of a bench, or the two have nothing in common.
+    """
+    results = [_values_of(uri) for uri in (a, b)]
+    shared = [name for name in results[0] if name in results[1]]
+    if not shared:
+        text = f"{a} and {b} have no figure in common: are they of the same bench?"
+        raise ConfigError(text, code="bench-unlike", field="B")
+    table = Table()
+    for heading in ("figure", "A", "B", "B / A"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for name in shared:
+        before, after = results[0][name], results[1][name]
+        table.add_row(name, f"{before:.4g}", f"{after:.4g}", f"{after / before:.3f}" if before else "-")
+    console.print(table)
+
+
+def _values_of(uri: str) -> dict[str, float]:
+    """What a bench's JSON file says, by name: medians of stages and legs, and figures.
+
+    Raises:
+        ConfigError: no such file, or none of a bench.
+    """
+    try:
+        told: Any = json.loads(storage.read_bytes(uri))
+        if isinstance(told, list):  # of solvers
+            told = {"solvers": told}
+        found: dict[str, list[float]] = {}
+        for row in told.get("rows", ()):
+            size = "x".join(map(str, row["size"]))
+            found[f"{size}, {row['batch']} at a time, {row['stage']}, ms"] = [1000 * row["median_s"]]
+        for leg in told.get("legs", ()):
+            name = KINDS.get(leg["kind"]) or SERVED.get(leg["kind"], leg["kind"])
+            for key, unit in LEG_UNITS.items():
+                if key in leg:
+                    clients = f", {leg['clients']} at once" if "clients" in leg else ""
+                    found.setdefault(f"{name}{clients}, {unit}", []).append(leg[key])
+        for row in told.get("solvers", ()):
+            found[f"{row['solver']} {row['steps']}, s a sample"] = [row["seconds"]]
+        for figure in told.get("figures", ()):
+            found[figure["name"]] = [figure["value"]]
+    except (StorageError, ValueError, AttributeError, KeyError, TypeError) as error:
+        reason = getattr(error, "message", None) or f"it is no result of `tryon bench` ({type(error).__name__})"
+        raise ConfigError(f"{uri}: {reason}", code="bench-invalid") from error
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def solvers_shown(bundle: str, data: str, num: int, seeds: int, out: str | None) -> list[SolverFigures]:

@@ -82,3 +82,13 @@ def test_replicas_by_number_or_by_load() -> None:
     AutoscalingConfig.model_validate(config)  # of Ray Serve: it knows every key
     with pytest.raises(ValueError, match="min_replicas 5 must not be above max_replicas 4"):
         GroupConfig.model_validate({**by_load.model_dump(), "autoscaling": {**told, "min_replicas": 5}})
+
+
+def test_threads_spin_where_one_process_computes_and_less_beside_others() -> None:
+    group = GroupConfig(name="a", stages=("warp",), num_cpus=2)
+    alone = actor_options(group, is_alone=True)
+    assert alone == {"num_cpus": 2, "num_gpus": 0}
+    env = {"env_vars": SPIN_LESS}
+    assert actor_options(group, is_alone=False)["runtime_env"] == env
+    assert actor_options(group.model_copy(update={"num_replicas": 2}), is_alone=True)["runtime_env"] == env
+    assert "runtime_env" not in actor_options(group.model_copy(update={"num_threads": 1}), is_alone=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.test_interrupt import wait_for
 from tryon.client import Client, RefusedError
 from tryon.serving.config import ServeConfig
 from tryon.serving.keys import create_key
-from tryon.serving.run import HAPROXY, free_port, prefer_haproxy
+from tryon.serving.run import HAPROXY, HAPROXY_PORTS, free_port, prefer_haproxy
 
 
 def test_it_is_taken_where_keys_tell_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +32,22 @@ def test_it_is_taken_where_keys_tell_who_asks(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY")
     prefer_haproxy(ServeConfig(open_to_all=True))
     assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+
+
+def test_a_second_service_on_the_machine_has_ports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*HAPROXY, *HAPROXY_PORTS):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as other, socket.socket() as another:
+        other.bind(("127.0.0.1", 0))
+        another.bind(("127.0.0.1", 0))
+        another.listen()
+        other.listen()
+        taken = [one.getsockname()[1] for one in (other, another)]
+        monkeypatch.setattr("tryon.serving.run.HAPROXY_PORTS", dict(zip(HAPROXY_PORTS, taken, strict=True)))
+        prefer_haproxy(ServeConfig(open_to_all=True))
+        chosen = [int(os.environ[name]) for name in HAPROXY_PORTS]
+    assert not set(chosen) & set(taken)
+    assert len(set(chosen)) == 2
 
 
 def test_behind_it_nobody_is_taken_to_be_from_here(monkeypatch: pytest.MonkeyPatch) -> None:

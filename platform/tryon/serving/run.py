@@ -25,13 +25,10 @@ HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # else Ctrl-C takes 30 s
 }
+HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}  # and what Ray takes
 
 
 PROCESSES = {
-    # Threads of OpenMP spin for a while when they have nothing to do, each process's beside the others'. Of a split
-    # service on two cores that takes half the throughput; without any spinning a try-on in one process takes a tenth
-    # longer.
-    "GOMP_SPINCOUNT": "20000",
     # Ray's workers give way to every other process of the machine, to its own among them; a service must not.
     "RAY_worker_niceness": "0",
     # Of two cores the controller takes 4 % at Ray's tenth of a second, 1 % at this.
@@ -127,7 +124,7 @@ def serve_forever(
 
 
 def prefer_serving() -> None:
-    """Has the processes of a Ray that is started after this wait for work, and share cores, as a service needs it."""
+    """Has the processes of a Ray that is started after this share the cores as a service needs it."""
     for name, value in PROCESSES.items():
         os.environ.setdefault(name, value)
 
@@ -142,6 +139,20 @@ def prefer_haproxy(config: ServeConfig) -> None:
         return
     for name, value in HAPROXY.items():
         os.environ.setdefault(name, value)
+    for name, port in HAPROXY_PORTS.items():
+        if name not in os.environ and is_taken(port):  # by another service: HAProxy would not start
+            os.environ[name] = str(free_port())
+
+
+def is_taken(port: int) -> bool:
+    """Whether somebody listens on a TCP port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+        return False
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -1,0 +1,86 @@
+"""`tryon bench pipeline` and `tryon bench compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import run_main
+from tryon.models.bundle import read_manifest
+from tryon.serving.bench.stages import copy_speed, network_macs, peak_flops
+
+Capture = pytest.CaptureFixture[str]
+STAGES = {
+    "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "agnostic", "warp",
+    "synthesize", "refine", "paste", "encode",
+}  # fmt: skip
+
+
+def run(monkeypatch: pytest.MonkeyPatch, bundle: str, out: Path, *options: str) -> None:
+    told = ("--sizes", "256x192", "--batches", "1,2", "--repeats", "2", *options)
+    assert not run_main(monkeypatch, "bench", "pipeline", "--bundle", bundle, *told, "--out", str(out))
+
+
+def test_each_stage_is_timed_beside_its_floor(
+    small_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run(monkeypatch, small_bundle, tmp_path / "a.json")
+    text = capsys.readouterr().out
+    assert "256x192, 2 at a time: " in text
+    assert "GFLOP/s" in text
+    found = json.loads((tmp_path / "a.json").read_text())
+    for batch in (1, 2):
+        rows = {row["stage"]: row for row in found["rows"] if row["batch"] == batch}
+        assert set(rows) == {*STAGES, "all"}
+        for row in rows.values():
+            assert 0 < row["least_s"] <= row["median_s"] <= row["most_s"]
+            assert row["floor_s"] is not None
+        assert 0 < rows["warp"]["floor_s"] < rows["warp"]["median_s"]
+        parts = sum(row["median_s"] for stage, row in rows.items() if stage != "all")
+        assert parts == pytest.approx(rows["all"]["median_s"], rel=0.5)
+    assert found["peak_memory_mb"] > 100
+
+
+def test_the_machines_speeds_are_measured() -> None:
+    assert peak_flops(3) > 1e9
+    assert copy_speed(3) > 1e8
+
+
+def test_networks_are_counted_at_their_own_size(small_bundle: str) -> None:
+    macs = network_macs(small_bundle)
+    assert set(macs) == {"warp", "synthesize", "refine"}
+    parameters = read_manifest(small_bundle).networks["refinement"].num_parameters
+    assert macs["refine"] is not None
+    assert macs["refine"] > parameters
+
+
+def test_two_results_are_held_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    row = {"size": [512, 384], "batch": 1, "stage": "warp", "median_s": 0.05}
+    leg = {"kind": "fused", "clients": 8, "repeat": 0, "p50_s": 2.0, "p95_s": 3.0, "per_s": 4.0}
+    figure = {"name": "fused p50 / pipeline p50", "value": 1.1}
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    a.write_text(json.dumps({"rows": [row], "legs": [leg, {**leg, "p50_s": 4.0}], "figures": [figure]}))
+    b.write_text(json.dumps({"rows": [{**row, "median_s": 0.025}], "legs": [leg], "figures": []}))
+    assert not run_main(monkeypatch, "bench", "compare", str(a), str(b))
+    lines = capsys.readouterr().out.splitlines()
+    (warp,) = (line for line in lines if "warp, ms" in line)
+    assert ("50" in warp, "25" in warp, "0.500" in warp) == (True, True, True)
+    (p50,) = (line for line in lines if "8 at once, p50 s" in line)
+    assert "0.667" in p50  # of the median 3
+    assert not any("pipeline p50" in line for line in lines)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"legs": [{}]}'])
+def test_a_file_that_is_no_result_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text('{"figures": [{"name": "x", "value": 1}]}')
+    bad.write_text(text)
+    assert run_main(monkeypatch, "bench", "compare", str(good), str(bad)) == 2
+    assert "bad.json" in capsys.readouterr().err
+    bad.write_text('{"figures": [{"name": "y", "value": 1}]}')
+    assert run_main(monkeypatch, "bench", "compare", str(good), str(bad)) == 2
+    assert "no figure in common" in capsys.readouterr().err
