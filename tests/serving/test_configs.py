@@ -9,7 +9,7 @@ from ray.serve.config import AutoscalingConfig
 
 from tests.conftest import ROOT
 from tryon.errors import ConfigError
-from tryon.serving.app import build, replicas
+from tryon.serving.app import SPIN_LESS, actor_options, build, replicas
 from tryon.serving.config import GroupConfig
 from tryon.serving.graph import plan_groups
 from tryon.serving.run import read_serve_file

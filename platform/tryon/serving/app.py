@@ -132,7 +132,7 @@ def actor_options(group: GroupConfig, *, is_alone: bool) -> dict[str, Any]:
     """What Ray is told of a group's replicas.
 
     Threads of OpenMP spin for a while when they have nothing to do. Of a process that computes alone that is well: it
-    goes on at once. Beside others it takes the core that they need: of a split service on two cores half the throughput.
+    goes on at once. Beside others it takes the core that they need: half the throughput of a split service on two.
     """
     told: dict[str, Any] = {"num_cpus": group.num_cpus, "num_gpus": group.num_gpus}
     is_one = group.autoscaling is None and group.num_replicas == 1

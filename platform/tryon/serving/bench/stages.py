@@ -147,7 +147,7 @@ def network_macs(bundle: str) -> dict[str, int | None]:
 
 
 def peak_flops(repeats: int = 9) -> float:
-    """Float operations a second of a 3 x 3 convolution, float32, channels last: 2 a multiplication with its addition."""
+    """Float operations a second of a 3 x 3 convolution, float32, channels last; two a multiply-add."""
     import torch
     from torch import nn
 
