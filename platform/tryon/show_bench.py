@@ -239,7 +239,7 @@ def serve_shown(options: Mapping[str, Any], out: str | None) -> bool:
 
     config = parse_config(ServeBenchConfig, options, "bench")
     if config.repeats:
-        say("bench     starts Ray, the service in four shapes, and its peers; about a minute")
+        say("bench     starts the peers, then Ray with the service in one shape after another")
 
     def on_leg(leg: ServeLeg) -> None:
         speed = f"p50 {1000 * leg.p50_s:.0f} ms, {leg.per_s:.2f} try-ons/s"

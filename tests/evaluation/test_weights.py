@@ -112,7 +112,7 @@ def test_figures_of_the_set_and_the_protocol_are_written(
     assert f"{figures['fid']:.3f}" in html
 
 
-def test_an_unpaired_sample_has_figures_of_the_set_alone(
+def test_an_unpaired_sample_has_figures_of_the_set_and_none_against_a_truth(
     small_bundle: str, weights: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "test"
@@ -127,7 +127,7 @@ def test_an_unpaired_sample_has_figures_of_the_set_alone(
     assert run_main(monkeypatch, *arguments) == 0
     written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written["samples"] == 1
-    assert written["means"] == {}
+    assert set(written["means"]["bundle"]) == {"colour", "texture", "outside", "head", "hands"}
     assert set(written["sets"]) == {"bundle", "agnostic", "affine_paste"}
     assert set(written["sets"]["bundle"]) == {"is", "is_std"}, "one sample has no covariance"
     assert written["protocol"]["pairing"] == "unpaired"

@@ -85,9 +85,10 @@ def test_pairs_are_different_tops() -> None:
 
 def legs(**per_s: float) -> list[Leg]:
     return [
-        Leg(kind=kind, clients=clients, repeat=repeat, p50_s=clients / value, p95_s=1, per_s=value)
+        Leg(kind=kind, part=part, clients=clients, repeat=repeat, p50_s=clients / value, p95_s=1, per_s=value)
         for repeat in range(3)
         for kind, value in per_s.items()
+        for part in ("fused", "split", "replicas")
         for clients in (1, 8)
     ]
 

@@ -1,7 +1,8 @@
 """`tryon bench serve`: the service against the pipeline without it, and against the same pipeline behind its peers.
 
-All that is measured is up at once and idle but for its turn; each repeat takes all in turn, so that a machine that
-grows slower does so for all. No photo is sent twice, so that nothing is found in a cache but where that is measured.
+One shape of the service is up at a time, since Ray is never quite idle, beside what it is held against; each repeat
+takes them in turn, so that a machine that grows slower does so for all. No photo is sent twice, so that nothing is
+found in a cache but where that is measured.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -20,12 +22,11 @@ from tryon.errors import TryonError
 from tryon.measured import Figure, at_least, at_most, machine, ratios
 from tryon.serving.bench.faults import Killed, Overloaded, Scaled, scaling, under_kills, under_overload
 from tryon.serving.bench.inputs import Pair, another_file, make_pairs
-from tryon.serving.bench.load import Load, Sender, closed_loop, quantile
+from tryon.serving.bench.load import Load, Send, Sender, closed_loop, quantile
 from tryon.serving.bench.pipeline import LocalTryOn
 from tryon.serving.bench.servers import local_workers, running_peers, running_shapes
 
-SHAPES = ("fused", "split", "replicas", "batching")
-SERVICE = frozenset(SHAPES)
+SERVICE = frozenset({"fused", "split", "replicas", "batching"})
 
 
 class ServeBenchConfig(Config):
@@ -48,6 +49,7 @@ class Leg(Config):
     """What one leg met."""
 
     kind: str = Field(description="who answered")
+    part: str = Field(description="the shape of the service that was up then")
     clients: int = Field(description="side by side")
     repeat: int = Field(description="from 0")
     p50_s: float = Field(description="seconds from request to answer, median")
@@ -94,28 +96,63 @@ def bench_serve(config: ServeBenchConfig, on_leg: Callable[[Leg], None]) -> Serv
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Part:
+    """Shapes of the service that are up at once, and what they are held against.
+
+    Attributes:
+        shapes: of the service, the first one names the part.
+        beside: what answers in the same repeats; the peers, where `with_peers`.
+        with_peers: whether they do.
+        alone: whether there are legs with one client.
+        crowded: whether there are legs with several.
+    """
+
+    shapes: tuple[str, ...]
+    beside: tuple[str, ...]
+    with_peers: bool = False
+    alone: bool = False
+    crowded: bool = False
+
+
+PARTS = (
+    Part(("fused",), ("local",), with_peers=True, alone=True, crowded=True),
+    Part(("split",), ("local",), alone=True),
+    Part(("replicas", "batching"), ("local", "workers"), with_peers=True, crowded=True),
+)
+
+
 def _compared(
     config: ServeBenchConfig, pairs: Sequence[Pair], on_leg: Callable[[Leg], None]
 ) -> tuple[list[Leg], list[tuple[float, float]]]:
     """The legs, and the seconds of a first and a second garment."""
     legs: list[Leg] = []
     cached: list[tuple[float, float]] = []
-    with _all_up(config, pairs) as sends:
-        for kind, send in sends.items():
-            _checked(closed_loop(send, 1, num=2), f"warm-up of {kind}")
-        for repeat in range(config.repeats):
-            for kind, clients in _turns(config, list(sends)):
-                num = config.requests if clients == 1 else 3 * config.requests
-                load = _checked(closed_loop(sends[kind], clients, num=num), f"{kind} with {clients} clients")
-                legs.append(_leg(kind, clients, repeat, load))
-                on_leg(legs[-1])
-            cached.append(_second_garment(sends["fused"], pairs, repeat))
+    with _beside(config, pairs) as (local, peers):
+        for part in PARTS:
+            with running_shapes(config.bundle, part.shapes) as shapes:
+                own = {name: NewPhotos(Sender(server, pairs)) for name, server in shapes.items()}
+                sends: dict[str, Send] = {
+                    **{name: local[name] for name in part.beside},
+                    **own,
+                    **(peers if part.with_peers else {}),
+                }
+                for kind, send in sends.items():
+                    _checked(closed_loop(send, 1, num=2), f"warm-up of {kind}")
+                for repeat in range(config.repeats):
+                    for kind, clients in _turns(config, part, list(sends)):
+                        num = config.requests if clients == 1 else 3 * config.requests
+                        load = _checked(closed_loop(sends[kind], clients, num=num), f"{kind} with {clients} clients")
+                        legs.append(_leg(kind, part.shapes[0], clients, repeat, load))
+                        on_leg(legs[-1])
+                    if "fused" in own:
+                        cached.append(_second_garment(own["fused"], pairs, repeat))
     return legs, cached
 
 
 @contextmanager
-def _all_up(config: ServeBenchConfig, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
-    """What answers, by name."""
+def _beside(config: ServeBenchConfig, pairs: Sequence[Pair]) -> Iterator[tuple[dict[str, Send], dict[str, Send]]]:
+    """What answers beside the service, by name: without a server, and the peers."""
     tryon = LocalTryOn(config.bundle)
 
     def local(number: int) -> int:
@@ -125,9 +162,10 @@ def _all_up(config: ServeBenchConfig, pairs: Sequence[Pair]) -> Iterator[dict[st
     with ExitStack() as stack:
         workers = stack.enter_context(local_workers(config.bundle, pairs))
         peers = stack.enter_context(running_peers(config.bundle))
-        shapes = stack.enter_context(running_shapes(config.bundle, SHAPES))
-        http = {name: NewPhotos(Sender(server, pairs)) for name, server in {**shapes, **peers}.items()}
-        yield {"local": local, "workers": workers, **http}
+        yield (
+            {"local": local, "workers": workers},
+            {name: NewPhotos(Sender(server, pairs)) for name, server in peers.items()},
+        )
 
 
 class NewPhotos:
@@ -144,11 +182,10 @@ class NewPhotos:
         return self.sender.send(Pair(another_file(pair.person, salt), another_file(pair.garment, salt)))
 
 
-def _turns(config: ServeBenchConfig, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
-    for clients in (1, config.clients):
+def _turns(config: ServeBenchConfig, part: Part, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for clients in ((1,) if part.alone else ()) + ((config.clients,) if part.crowded else ()):
         for kind in kinds:
-            if clients > 1 or kind != "workers":
-                yield kind, clients
+            yield kind, clients
 
 
 def _second_garment(send: NewPhotos, pairs: Sequence[Pair], repeat: int) -> tuple[float, float]:
@@ -180,39 +217,42 @@ def _checked(load: Load, what: str) -> Load:
     return load
 
 
-def _leg(kind: str, clients: int, repeat: int, load: Load) -> Leg:
+def _leg(kind: str, part: str, clients: int, repeat: int, load: Load) -> Leg:
     p95_s = quantile([one.seconds for one in load.answers], 0.95)
-    return Leg(kind=kind, clients=clients, repeat=repeat, p50_s=load.p50_s, p95_s=p95_s, per_s=load.per_s)
+    return Leg(kind=kind, part=part, clients=clients, repeat=repeat, p50_s=load.p50_s, p95_s=p95_s, per_s=load.per_s)
 
 
 def figures_of(legs: Sequence[Leg], cached: Sequence[tuple[float, float]], clients: int) -> tuple[Figure, ...]:
     """The figures that something is asked of."""
 
-    def p50(kind: str, num: int = 1) -> list[float]:
-        return [leg.p50_s for leg in legs if (leg.kind, leg.clients) == (kind, num)]
+    def p50(kind: str, part: str, num: int = 1) -> list[float]:
+        return [leg.p50_s for leg in legs if (leg.kind, leg.part, leg.clients) == (kind, part, num)]
 
-    def per_s(kind: str, num: int) -> list[float]:
-        return [leg.per_s for leg in legs if (leg.kind, leg.clients) == (kind, num)]
+    def per_s(kind: str, part: str, num: int) -> list[float]:
+        return [leg.per_s for leg in legs if (leg.kind, leg.part, leg.clients) == (kind, part, num)]
+
+    def most(kinds: Sequence[str], part: str, num: int) -> list[float]:
+        """Of what answers most a second over all repeats: of each repeat's best the noise would be counted too."""
+        return max((per_s(kind, part, num) for kind in kinds), key=statistics.median)
 
     peers = [kind for kind in dict.fromkeys(leg.kind for leg in legs) if kind not in {*SERVICE, "local", "workers"}]
-    alone = [max(values) for values in zip(per_s("workers", clients), per_s("local", clients), strict=True)]
-    best = [max(values) for values in zip(per_s("replicas", clients), per_s("batching", clients), strict=True)]
+    best = most(("replicas", "batching"), "replicas", clients)
+    alone = most(("workers", "local"), "replicas", clients)
     found = [
-        at_most("fused p50 / pipeline p50", ratios(p50("fused"), p50("local")), 1.15),
-        at_most("split p50 / pipeline p50", ratios(p50("split"), p50("local")), 1.35),
+        at_most("fused p50 / pipeline p50", ratios(p50("fused", "fused"), p50("local", "fused")), 1.15),
+        at_most("split p50 / pipeline p50", ratios(p50("split", "split"), p50("local", "split")), 1.35),
         at_least(f"replicas, {clients} clients / pipeline on all cores, a second", ratios(best, alone), 0.9),
         at_most("second garment / first garment", [second / first for first, second in cached], 0.6),
     ]
     for num in (1, clients) if peers else ():
-        # The better one over all repeats: of each repeat's better one the noise would be counted too.
-        quickest = min((p50(kind, num) for kind in peers), key=statistics.median)
-        most = max((per_s(kind, num) for kind in peers), key=statistics.median)
+        quickest = min((p50(kind, "fused", num) for kind in peers), key=statistics.median)
         s = "" if num == 1 else "s"
+        speed = ratios(per_s("fused", "fused", num), most(peers, "fused", num))
         found += [
-            at_most(f"fused p50 / better peer's, {num} client{s}", ratios(p50("fused", num), quickest), 1.1),
-            at_least(f"fused / better peer, a second, {num} client{s}", ratios(per_s("fused", num), most), 0.9),
+            at_most(f"fused p50 / better peer's, {num} client{s}", ratios(p50("fused", "fused", num), quickest), 1.1),
+            at_least(f"fused / better peer, a second, {num} client{s}", speed, 0.9),
         ]
-        if num > 1:
-            text = f"two replicas or batching / better peer, a second, {num} client{s}"
-            found.append(at_least(text, ratios(best, most), 1.0))
+    if peers:
+        text = f"two replicas or batching / better peer, a second, {clients} clients"
+        found.append(at_least(text, ratios(best, most(peers, "replicas", clients)), 1.0))
     return tuple(found)
