@@ -99,7 +99,12 @@ def test_what_changed() -> None:
 
 def test_regions_of_a_drawn_person(batch: Batch) -> None:
     parse = batch["parse"][0]
-    assert np.array_equal(head_region(batch, 0) > 0, np.isin(parse, (1, 2, 3, 11)))
+    head = head_region(batch, 0) > 0
+    assert head[np.isin(parse, (1, 2, 3))].all()
+    assert set(parse[head]) <= {1, 2, 3, 11}
+    throat = (parse == 11) & ~head
+    assert throat.any()
+    assert np.nonzero(throat)[0].mean() > np.nonzero(head & (parse == 11))[0].mean()
     worn = worn_region(batch, 0)
     assert 0 < worn.sum() < 0.6 * worn.size
     hands = hands_region(batch, 0) > 0

@@ -143,7 +143,6 @@ def test_an_unpaired_sample_has_figures_of_the_set_and_none_against_a_truth(
     [
         ({"lpips_weights": "nowhere.pth"}, "--lpips-weights: .*nowhere.pth does not exist; LPIPS needs torchvision's"),
         ({"fid_weights": "nowhere.pth"}, "--fid-weights: .*nowhere.pth does not exist; FID, KID and IS need"),
-        ({"pairing": "unpaired"}, "only FID, KID and IS, which need --fid-weights"),
         ({"pairing": "unpaired", "fid_weights": "x", "lpips_weights": "y"}, "leave out --lpips-weights"),
         ({"lpips_heads": "x"}, "the network of --lpips-weights, which was not given"),
         ({"baselines": ("agnostic", "magic")}, "'magic' is not one of agnostic, affine_paste"),

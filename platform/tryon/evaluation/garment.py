@@ -20,13 +20,14 @@ from tryon.stages.skeleton import SIDES, body_of, draw_capsule
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
-HEAD = (Label.FACE, Label.HAIR, Label.HAT, Label.SUNGLASSES)
+HEAD = (Label.HAIR, Label.HAT, Label.SUNGLASSES)
 ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
 SCALE_PX = 256  # both garments are looked at so large: the root of their area
 DETAILS_PX = (1.0, 2.0, 4.0, 8.0)
 QUANTILES = np.linspace(0, 1, 101)
 MIN_PX = 64  # of a region: of fewer pixels nothing is said
 FLOOR = 0.1  # L units of contrast: less is the camera's noise
+FACE_REACH = 0.9  # half face heights around its centre
 REACH = 0.25  # of a hand's length, before the wrist
 
 
@@ -79,8 +80,15 @@ def changed_share(result: UInt8, photo: UInt8, region: UInt8) -> float | None:
 
 
 def head_region(batch: Batch, i: int) -> UInt8:
-    """Face, hair and what is worn on the head: uint8 (H, W), {0, 1}."""
-    return np.isin(batch["parse"][i], HEAD).astype(np.uint8)
+    """Face down to the chin, hair and what is worn on the head: uint8 (H, W), {0, 1}.
+
+    The parse's face goes on to the throat, which another neckline may cover.
+    """
+    parse = batch["parse"][i]
+    body = body_of(np.asarray(batch["pose"][i], dtype=np.float32))
+    ys, xs = np.mgrid[0 : parse.shape[0], 0 : parse.shape[1]].astype(np.float32)
+    face = np.hypot(xs - body.face[0], ys - body.face[1]) < FACE_REACH * body.face_radius
+    return (np.isin(parse, HEAD) | ((parse == Label.FACE) & face)).astype(np.uint8)
 
 
 def hands_region(batch: Batch, i: int) -> UInt8:
