@@ -88,7 +88,7 @@ def head_region(batch: Batch, i: int) -> UInt8:
     body = body_of(np.asarray(batch["pose"][i], dtype=np.float32))
     ys, xs = np.mgrid[0 : parse.shape[0], 0 : parse.shape[1]].astype(np.float32)
     face = np.hypot(xs - body.face[0], ys - body.face[1]) < FACE_REACH * body.face_radius
-    return (np.isin(parse, HEAD) | ((parse == Label.FACE) & face)).astype(np.uint8)
+    return np.asarray(np.isin(parse, HEAD) | ((parse == Label.FACE) & face), dtype=np.uint8)
 
 
 def hands_region(batch: Batch, i: int) -> UInt8:
