@@ -21,8 +21,8 @@ from tryon.config import Config
 from tryon.data.derived import KIN_FIELDS, DerivedSource, require_fields, row_rng, with_kin, without_files
 from tryon.data.job import Job
 from tryon.data.triplets.faults import shift_field
+from tryon.data.triplets.worn import WORN
 from tryon.errors import SampleError
-from tryon.models.tensors import GARMENT_LABELS
 from tryon.sample import Joint, Row
 from tryon.stages.skeleton import SIDES, Body, Point, along, body_of
 
@@ -116,7 +116,7 @@ def unwarp(row: Row, config: UnwarpConfig, rng: np.random.Generator) -> Row:
         SampleError: too little of a garment of the category is seen.
     """
     person: UInt8 = row["person"]
-    worn: Bool = np.isin(row["parse"], GARMENT_LABELS[row["category"]])
+    worn: Bool = np.isin(row["parse"], WORN[row["category"]])
     if worn.mean() < MIN_SHARE:
         text = f"the person's {row['category']} garment takes {worn.mean():.1%} of the photo"
         raise SampleError(f"{text}; {MIN_SHARE:.0%} is asked for", code="garment-not-worn", field="person")
@@ -160,7 +160,7 @@ def _sleeve_shift(body: Body, side: str, angle: float, worn: Bool, place: Float3
     length = _sleeve_length(worn, (shoulder, elbow, wrist))
     if length < SHORTEST:
         return 0.0
-    outward = body.at(Joint.LEFT_SHOULDER if side == "left" else Joint.RIGHT_SHOULDER) - body.at(Joint.NECK)
+    outward = shoulder - body.at(Joint.NECK)
     down = -body.up
     across = np.array([-down[1], down[0]])
     across = across if across @ outward >= 0 else -across
@@ -195,7 +195,7 @@ def _bone_weights(body: Body, side: str, length: float, shape: tuple[int, ...]) 
     shoulder, elbow, wrist = body.arm(side)
     upper, upper_far = along(size, shoulder, elbow)
     fore, fore_far = along(size, elbow, wrist)
-    hip = body.at(Joint.LEFT_HIP if side == "left" else Joint.RIGHT_HIP)
+    hip = body.leg(side)[0]
     _, trunk_far = along(size, (shoulder + body.at(Joint.NECK)) / 2, (hip + body.at(Joint.MID_HIP)) / 2)
     near, is_fore = np.minimum(upper_far, fore_far), fore_far < upper_far
     # An arm's pixel is much nearer to its bone than to the trunk's line, begins a little below the shoulder, and ends

@@ -125,11 +125,6 @@ class HandOver:
     takes: Mapping[int, tuple[str, ...]]
     keep: tuple[str, ...]
 
-    @property
-    def given(self) -> tuple[str, ...]:
-        """All fields that it is given."""
-        return tuple(sorted({name for names in self.takes.values() for name in names}))
-
 
 def hand_overs(groups: Sequence[Sequence[StageSpec]], given: Iterable[str], wanted: Iterable[str]) -> list[HandOver]:
     """For a pipeline cut into groups: who gives which field to whom.

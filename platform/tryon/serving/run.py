@@ -146,13 +146,7 @@ def prefer_haproxy(config: ServeConfig) -> None:
 
 def is_taken(port: int) -> bool:
     """Whether somebody listens on a TCP port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return True
-        return False
+    return _bind_fault("", port) is not None
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -164,11 +158,19 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def _check_port(host: str, port: int) -> None:
+    error = _bind_fault(host, port)
+    if error is not None:
+        reason = getattr(error, "strerror", None) or error
+        text = f"{host}:{port} cannot be listened on: {reason}; choose another with --host or --port"
+        raise ConfigError(text, code="port-taken", field="--port") from error
+
+
+def _bind_fault(host: str, port: int) -> OSError | UnicodeError | None:
+    """Why an address cannot be listened on; None where it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS label can hold
-            reason = getattr(error, "strerror", None) or error
-            text = f"{host}:{port} cannot be listened on: {reason}; choose another with --host or --port"
-            raise ConfigError(text, code="port-taken", field="--port") from error
+            return error
+        return None
