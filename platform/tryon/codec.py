@@ -43,6 +43,11 @@ def encode_jpeg(image_rgb: UInt8, quality: int = 95) -> bytes:
     return data.tobytes()
 
 
+def encode_file(image_rgb: UInt8, form: str, quality: int) -> bytes:
+    """The file of an image: ``png``, or ``jpeg`` of a quality."""
+    return encode_png(image_rgb) if form == "png" else encode_jpeg(image_rgb, quality)
+
+
 def _imdecode(data: bytes, flags: int) -> npt.NDArray[Any]:
     array = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     if array is None:

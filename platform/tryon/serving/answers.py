@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tryon.codec import UInt8, encode_jpeg, encode_png
+from tryon.codec import UInt8, encode_file, encode_png
 from tryon.images import Placement
 from tryon.sample import Label
 from tryon.serving.api import (
@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 
 def encode_result(image: UInt8, options: ExtractOptions) -> bytes:
     """The file of an image (h, w, 3)."""
-    return encode_png(image) if options.output_format == "png" else encode_jpeg(image, options.quality)
+    return encode_file(image, options.output_format, options.quality)
 
 
 def tryon_response(rows: Sequence[Row], options: TryOnSettings, start: float) -> TryOnResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tryon.codec import encode_jpeg, encode_png
+from tryon.codec import encode_file
 from tryon.errors import SampleError
 from tryon.sample import Row
 from tryon.stages.base import RowStage
@@ -29,6 +29,4 @@ class Encode(RowStage):
         if form not in FORMATS:
             text = f"output_format {form!r} is not one of {', '.join(FORMATS)}"
             raise SampleError(text, code="format-unknown", field="options")
-        if form == "png":
-            return {"result_file": encode_png(row["result"])}
-        return {"result_file": encode_jpeg(row["result"], int(row["output_quality"] or QUALITY))}
+        return {"result_file": encode_file(row["result"], form, int(row["output_quality"] or QUALITY))}
