@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TRAINING_LAYERS := person,garment,pose,person_mask,parse,garment_mask,agnostic,agnostic_mask
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo test lint types format lock clean
+.PHONY: help install demo test bundle lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +30,15 @@ demo: $(STAMP)  ## the whole way, from nothing to a try-on over HTTP [PERSON=a.j
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+bundle: $(STAMP)  ## train the bundle that comes with the package again, from nothing: two to three hours on two cores
+	$(BIN)/tryon data synth --out out/default/train-raw --num 4096 --size 256x192 --seed 1 --set variety=0.5
+	$(BIN)/tryon data annotate out/default/train-raw --out out/default/train --layers $(TRAINING_LAYERS)
+	$(BIN)/tryon data synth --out out/default/test-raw --num 512 --size 256x192 --seed 20261
+	$(BIN)/tryon data annotate out/default/test-raw --out out/default/test --layers $(TRAINING_LAYERS)
+	$(BIN)/tryon train --plan plans/default.yaml --data out/default/train --val out/default/test --out out/default/bundle
+	$(BIN)/tryon models pack out/default/bundle out/default/packed
+	@echo "out/default/packed is what lies in platform/tryon/default_bundle"
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check platform jobs tests

@@ -130,15 +130,6 @@ def test_wrong_arguments_of_infer(
     one_sentence(capfd.readouterr().err, *words)
 
 
-def test_no_bundle_named_and_none_there(
-    infer: Infer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tryon.models.bundle.DEMO_BUNDLE", "no/such/bundle")
-    assert infer(bundle=None) == 2
-    one_sentence(capfd.readouterr().err, "no bundle was named", "--bundle")
-
-
 def test_a_bundle_of_the_environment_that_is_not_there(
     infer: Infer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

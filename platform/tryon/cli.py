@@ -48,7 +48,7 @@ BundleOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time
     typer.Option(
         "--bundle",
-        help="Bundle URI, or REGISTRY/NAME@production. Default: $TRYON_BUNDLE, else out/demo/bundle (`make demo`).",
+        help="Bundle URI, or REGISTRY/NAME@production. Default: $TRYON_BUNDLE, else the one that comes with tryon.",
     ),
 ]
 

@@ -54,7 +54,7 @@ def bench_train(
 def bench_pipeline(
     bundle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the demo's."),
+        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
     ] = None,
     sizes: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH px of the photos, with commas between.")
@@ -116,7 +116,7 @@ def bench_solvers(
 def bench_serve(
     bundle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle that is served. Default: $TRYON_BUNDLE, else the demo's."),
+        typer.Option(help="Bundle that is served. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
     ] = None,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the photos, which are simulated.")] = "1024x768",
     requests: Annotated[

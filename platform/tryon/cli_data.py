@@ -127,7 +127,7 @@ def data_tryon(
     out: Annotated[str, typer.Option(help="URI of the data set to write: one result image a row.")],
     bundle: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle URI. Default: $TRYON_BUNDLE, else the demo's."),
+        typer.Option(help="Bundle URI. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
     ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Also write the agnostic mask: where pixels were generated.")

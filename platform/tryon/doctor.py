@@ -141,4 +141,9 @@ def _bundle() -> Finding:
         uri = default_bundle()
         return Finding("default bundle", State.OK, f"{uri} ({', '.join(read_manifest(uri).networks)})")
     except BundleError as error:
-        return Finding("default bundle", State.OPTIONAL, error.message, "`make demo` makes one")
+        return Finding(
+            "default bundle",
+            State.OPTIONAL,
+            error.message,
+            "unset TRYON_BUNDLE: one comes with tryon",
+        )

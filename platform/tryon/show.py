@@ -15,8 +15,7 @@ from tryon.data.job import Job, run_job
 from tryon.data.shards import Manifest
 from tryon.engines.cluster import ray_session
 from tryon.engines.dataset import ShardReport
-from tryon.evaluation.figures import columns
-from tryon.evaluation.report import METHOD_TITLES
+from tryon.evaluation.figures import columns, method_title
 
 if TYPE_CHECKING:
     from tryon.evaluation.run import Evaluation
@@ -166,7 +165,7 @@ def metrics_table(result: Evaluation) -> Table:
         table.add_column(figure.heading, justify="right")
     for method, values in figures.items():
         cells = [figure.show(values.get(name)) for name, figure in there.items()]
-        table.add_row(METHOD_TITLES.get(method, method), *cells)
+        table.add_row(method_title(method), *cells)
     return table
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from tryon.data.simulator import simulate
+from tryon.data.simulator.config import SimulatorConfig
 from tryon.evaluation.garment import (
     changed_share,
     colour_distance,
     hands_region,
     head_region,
+    print_correlation,
     shown_region,
     texture_distance,
     worn_region,
@@ -119,3 +121,26 @@ def test_what_shows_the_garment_is_where_it_was_pasted() -> None:
     pasted[60:100, 60:100] = 200
     assert np.array_equal(shown_region({"composition_mask": [pasted], "agnostic_mask": [mask]}, 0), pasted > 127)
     assert np.array_equal(shown_region({"composition_mask": [pasted * 0], "agnostic_mask": [mask]}, 0), mask)
+
+
+def test_a_print_is_legible_wherever_it_lies() -> None:
+    row = simulate(4, 2, 512, 384, SimulatorConfig(categories=("upper",), textures=("text",)))
+    truth, mask = row["true_garment"], row["true_mask"]
+    full = mask * np.uint8(255)
+    assert print_correlation(truth, full, truth, mask) == pytest.approx(1, abs=1e-4)
+    moved, moved_mask = np.roll(truth, (5, -6), (0, 1)), np.roll(full, (5, -6), (0, 1))
+    assert print_correlation(moved, moved_mask, truth, mask) == pytest.approx(1, abs=1e-3)
+    blurred = print_correlation(cv2.GaussianBlur(truth, (0, 0), 8), full, truth, mask)
+    mirrored = print_correlation(truth[:, ::-1].copy(), full[:, ::-1].copy(), truth, mask)
+    assert blurred is not None
+    assert mirrored is not None
+    assert mirrored < 0.85
+    assert blurred < 0.95
+    assert print_correlation(truth, np.zeros_like(full), truth, mask) == 0
+
+
+def test_a_plain_garment_has_no_print() -> None:
+    row = simulate(4, 0, *SIZE, SimulatorConfig(categories=("upper",), textures=("plain",), open_garments=0))
+    assert row["true_mask"].any()
+    plain = np.full_like(row["true_garment"], 90)
+    assert print_correlation(plain, row["true_mask"] * np.uint8(255), plain, row["true_mask"]) is None

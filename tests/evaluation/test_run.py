@@ -15,9 +15,12 @@ import torchmetrics
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tryon import __version__
+from tryon.data.job import run_job
 from tryon.data.shards import read_shard
+from tryon.data.simulator.config import SimulatorConfig
 from tryon.data.sources.folder import FolderSource
 from tryon.data.sources.open import open_source
+from tryon.data.synth import SynthConfig, synth_job
 from tryon.engines.in_process import build_pipeline
 from tryon.errors import BundleError, DataError
 from tryon.evaluation.figures import UNPAIRED_FIGURES
@@ -49,9 +52,27 @@ def test_figures_are_the_means_of_the_tables(done: tuple[Evaluation, Path]) -> N
     assert len(set(columns["id"])) == result.samples == 40
     assert set(result.means) == {"bundle", "agnostic", "affine_paste"}
     for method, figures in result.means.items():
-        assert set(figures) == {"ssim", "psnr", "vif", "garment_ssim", "garment_psnr"}
+        extra = {"print"} if method == "bundle" else set()
+        assert set(figures) == {"ssim", "psnr", "vif", "garment_ssim", "garment_psnr"} | extra
         for metric, mean in figures.items():
-            assert mean == pytest.approx(np.mean(columns[f"{method}/{metric}"]), rel=1e-9)
+            told = [value for value in columns[f"{method}/{metric}"] if value is not None]
+            assert mean == pytest.approx(np.mean(told), rel=1e-9)
+
+
+def test_where_there_are_several_categories_each_has_its_own_row(small_bundle: str, tmp_path: Path) -> None:
+    mixed = SimulatorConfig(categories=("upper", "dress"), upper_share=0.5)
+    data, out = str(tmp_path / "data"), tmp_path / "out"
+    run_job(synth_job(SynthConfig(num=12, size=(128, 96), seed=3, simulator=mixed)), data, num_actors=0)
+    result = evaluate(open_source(data), data, small_bundle, str(out), EvaluateConfig(num_pictures=0), num_actors=0)
+    columns = table(out)
+    drawn = read_shard(f"{data}/shard-00000.parquet", ("id", "category"))
+    categories = dict(zip(drawn["id"], drawn["category"], strict=True))
+    for category in ("upper", "dress"):
+        values = zip(columns["id"], columns["bundle/ssim"], strict=True)
+        mean = np.mean([value for id_, value in values if categories[id_] == category])
+        assert result.means[f"bundle:{category}"]["ssim"] == pytest.approx(mean)
+    assert "bundle:lower" not in result.means
+    assert "- of dress" in (out / "report.html").read_text()
 
 
 def test_metrics_file_says_what_was_measured(done: tuple[Evaluation, Path], small_data: str, small_bundle: str) -> None:
@@ -132,7 +153,7 @@ def test_the_bundles_figures_are_those_of_all_its_stages(
     names = (*CONDITION_READS, "id", "person")
     batch = {k: v[:2] for k, v in read_shard(f"{small_data}/shard-00001.parquet", names).items()}
     specs = tryon_stages(small_bundle)
-    assert [spec.name for spec in specs] == ["warp", "synthesize", "refine"]
+    assert [spec.name for spec in specs] == ["warp", "synthesize", "refine", "preserve"]
     refined = build_pipeline(specs, names)(batch)["tryon"]
     direct = paired_metrics(refined, batch["person"])["psnr"]
     measured = [columns["bundle/psnr"][columns["id"].index(row_id)] for row_id in batch["id"]]

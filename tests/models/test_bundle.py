@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -149,15 +150,19 @@ def test_a_copy_is_a_bundle_of_its_own(tmp_path: Path) -> None:
 
 
 def test_stages_follow_the_roles_in_order(small_bundle: str, tmp_path: Path) -> None:
-    assert [spec.name for spec in tryon_stages(small_bundle)] == ["warp", "synthesize", "refine"]
+    assert [spec.name for spec in tryon_stages(small_bundle)] == ["warp", "synthesize", "refine", "preserve"]
     write(tmp_path, "refinement")
     assert [spec.name for spec in tryon_stages(str(tmp_path))] == ["refine"]
 
 
-def test_the_default_bundle_is_the_one_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "out" / "demo" / "bundle")
-    assert default_bundle() == str(tmp_path / "out" / "demo" / "bundle")
+def test_the_default_bundle_is_the_packages_unless_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = read_manifest(default_bundle())
+    assert {"warp", "synthesis", "refinement"} <= set(manifest.networks)
+    assert manifest.weights_licence == "Apache-2.0"
+    folder = Path(default_bundle())
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 30 * 2**20
+    for role, entry in manifest.networks.items():
+        assert hashlib.sha256((folder / entry.file).read_bytes()).hexdigest() == entry.sha256, role
     monkeypatch.setenv("TRYON_BUNDLE", "s3://b/bundle")
     assert default_bundle() == "s3://b/bundle"
 

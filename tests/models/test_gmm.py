@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.models.checks import bad_condition, dead_parameters, learn, not_finite, second_empty, simulated
 from tests.models.inputs import random_condition
 from tryon.errors import BundleError
-from tryon.models.gmm import LARGE, Gmm, GmmConfig, anchor_sources, correlate
+from tryon.models.gmm import LARGE, Gmm, GmmConfig, anchor_sources, correlate, trunk_width
 from tryon.models.registry import num_parameters
 from tryon.models.state_dict import load_strictly
 from tryon.models.tensors import categories_to_tensor
@@ -89,9 +89,41 @@ def test_the_anchor_lays_trousers_below_the_waist_and_a_dress_to_the_knees() -> 
     lower, dress = (posed((48, 20), (48, 50), category=category) for category in ("lower", "dress"))
     waist = garment_px(lower, (48, 40))  # two thirds of the torso below the neck
     assert waist[1] == pytest.approx(20, abs=2)
-    assert garment_px(dress, (48, 20))[1] == pytest.approx(20, abs=4)
+    dress["garment_mask"][..., :36] = dress["garment_mask"][..., 60:] = 0  # 24 px wide on a torso of 30
+    assert garment_px(dress, (48, 20))[1] == pytest.approx(20, abs=8)
     knees = garment_px(dress, (48, 80))[1]  # two torsos below the neck
     assert 85 <= knees <= 110
+
+
+def test_of_two_garments_in_one_photo_size_the_narrower_trunk_is_laid_larger() -> None:
+    wide, narrow = posed((48, 40), (48, 90)), posed((48, 40), (48, 90))
+    narrow["garment_mask"][:, :, 45:, :42] = narrow["garment_mask"][:, :, 45:, 58:] = 0  # below the sleeves
+    assert float(trunk_width(wide["garment_mask"])) == 40
+    assert float(trunk_width(narrow["garment_mask"])) == 16
+    across = [garment_px(c, (58, 60))[0] - garment_px(c, (48, 60))[0] for c in (wide, narrow)]
+    assert across[1] < 0.9 * across[0]
+
+
+def test_sleeves_beside_the_trunk_do_not_widen_it() -> None:
+    mask = torch.zeros(1, 1, 64, 48)
+    mask[..., 10:50, 18:30] = 1
+    mask[..., 10:16, 4:44] = mask[..., 10:50, 4:10] = mask[..., 10:50, 38:44] = 1
+    assert float(trunk_width(mask)) == 12
+    mask[..., 14:50, 23:25] = 0  # open in front: nothing in the middle
+    assert float(trunk_width(mask)) == 40
+
+
+def test_wide_shoulders_take_a_garment_that_is_laid_wide() -> None:
+    slim, broad = posed((48, 40), (48, 90)), posed((48, 40), (48, 90))
+    for condition, half in ((slim, 12.0), (broad, 24.0)):
+        condition["pose"][0, Joint.LEFT_SHOULDER] = torch.tensor([48 + half, 40, 1.0])
+        condition["pose"][0, Joint.RIGHT_SHOULDER] = torch.tensor([48 - half, 40, 1.0])
+    across, down = (
+        [garment_px(c, at)[axis] - garment_px(c, (48, 50))[axis] for c in (slim, broad)]
+        for axis, at in ((0, (58, 50)), (1, (48, 60)))
+    )
+    assert across[0] > 1.7 * across[1]
+    assert down[0] == pytest.approx(down[1], rel=0.05)
 
 
 def test_the_anchor_follows_the_pose() -> None:

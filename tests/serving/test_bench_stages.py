@@ -14,7 +14,7 @@ from tryon.serving.bench.stages import copy_speed, network_macs, peak_flops
 Capture = pytest.CaptureFixture[str]
 STAGES = {
     "decode_person", "decode_garment", "fit_person", "fit_garment", "pose", "parse", "garment_mask", "agnostic", "warp",
-    "synthesize", "refine", "paste", "encode",
+    "synthesize", "refine", "preserve", "paste", "encode",
 }  # fmt: skip
 
 

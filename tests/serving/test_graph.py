@@ -13,7 +13,7 @@ from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import EXTRACTION, LAYERS, REQUEST, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
 
 TRYONS = {"tryon", "tryon_mask", "tryon_layers"}
-ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "paste", "encode")
+ALL = (*ANNOTATION_STAGES, "warp", "synthesize", "refine", "preserve", "paste", "encode")
 
 
 def group(name: str, *stages: str) -> GroupConfig:
@@ -117,7 +117,9 @@ def test_a_bundle_need_not_refine(small_bundle: str, tmp_path: Path) -> None:
     folder = without(small_bundle, tmp_path, "refinement")
     plans = plan(folder, *DEFAULT_GROUPS)
     assert names(plans) == [name for name in ALL if name != "refine"]
-    alone = plan(folder, group("most", *ALL[:-3]), group("refinement", "refine"), group("end", "paste", "encode"))
+    alone = plan(
+        folder, group("most", *ALL[:-4]), group("refinement", "refine"), group("end", "preserve", "paste", "encode")
+    )
     assert [one.group.name for one in alone] == ["most", "end"]
 
 

@@ -28,7 +28,17 @@ def test_a_request_and_its_stages_are_one_trace(url: str, collector: Collector, 
     def found() -> dict[str, dict[str, object]]:
         return {span["name"]: span for span in list(collector.spans) if span["traceId"] == TRACE}
 
-    wanted = {"POST /api/v1/tryon", "decode_person", "pose", "agnostic", "warp", "synthesize", "refine", "paste"}
+    wanted = {
+        "POST /api/v1/tryon",
+        "decode_person",
+        "pose",
+        "agnostic",
+        "warp",
+        "synthesize",
+        "refine",
+        "preserve",
+        "paste",
+    }
     wait_for(lambda: wanted <= found().keys(), 60, "the spans")
     spans = found()
     request = spans["POST /api/v1/tryon"]

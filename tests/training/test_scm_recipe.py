@@ -124,7 +124,12 @@ def test_a_bundle_runs_with_the_context_it_was_trained_for(
     by_garment = context == "garment"
     assert read_manifest(out).networks["refinement"].config["context"] == ("garment" if by_garment else "warped")
     specs = tryon_stages(out)
-    assert [spec.name for spec in specs] == ["warp", "synthesize", "refine_by_garment" if by_garment else "refine"]
+    assert [spec.name for spec in specs] == [
+        "warp",
+        "synthesize",
+        "refine_by_garment" if by_garment else "refine",
+        "preserve",
+    ]
     columns = read_shard(f"{small_data}/shard-00000.parquet", ("id", *ScmRecipe.reads))
     batch: Batch = {name: column[:2] for name, column in columns.items()}
     for stage in specs[:2]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 METHOD = "bundle"  # what the bundle's figures are under, beside the baselines'
+METHOD_TITLES = {METHOD: "this bundle", "agnostic": "grey agnostic person", "affine_paste": "affine paste"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class Figure:
         return "-" if value is None else format(value, self.form)
 
 
+def of_category(category: str) -> str:
+    """What the bundle's figures of one category are under."""
+    return f"{METHOD}:{category}"
+
+
+def method_title(method: str) -> str:
+    """For tables."""
+    _, _, category = method.partition(":")
+    return f"- of {category}" if category else METHOD_TITLES.get(method, method)
+
+
 # Of each sample against its truth, all of it and the worn garment alone; the result holds their means.
 SAMPLE_FIGURES: Mapping[str, Figure] = {
     "ssim": Figure("SSIM", ".4f", True),
@@ -44,6 +56,7 @@ SAMPLE_FIGURES: Mapping[str, Figure] = {
     "garment_ssim": Figure("SSIM, garment", ".4f", True),
     "garment_ms_ssim": Figure("MS-SSIM, garment", ".4f", True),
     "garment_psnr": Figure("PSNR, garment, dB", ".2f", True),
+    "print": Figure("correlation of prints", ".3f", True),
 }
 # Of each sample without a truth, against its two photos.
 UNPAIRED_FIGURES: Mapping[str, Figure] = {

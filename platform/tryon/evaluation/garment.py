@@ -25,6 +25,10 @@ ARMS = (Label.LEFT_ARM, Label.RIGHT_ARM)
 SCALE_PX = 256  # both garments are looked at so large: the root of their area
 DETAILS_PX = (1.0, 2.0, 4.0, 8.0)
 QUANTILES = np.linspace(0, 1, 101)
+PRINT_FIELDS = ("warped_garment", "warped_mask", "true_garment", "true_mask")  # the last two by the simulator alone
+TILES = 16  # of the height: a letter or two of a word across the chest
+REACH_OF_TILE = 0.5  # its sides, that a detail may lie elsewhere than it should
+LEAST_CONTRAST = 12.0  # grey levels, standard deviation: less is no print
 MIN_PX = 64  # of a region: of fewer pixels nothing is said
 FLOOR = 0.1  # L units of contrast: less is the camera's noise
 FACE_REACH = 0.9  # half face heights around its centre
@@ -71,6 +75,33 @@ def texture_distance(a: UInt8, a_mask: UInt8, b: UInt8, b_mask: UInt8) -> float 
     if contrasts[0] is None or contrasts[1] is None:
         return None
     return float(np.abs(np.log2(contrasts[0] / contrasts[1])).mean())
+
+
+def print_correlation(warped: UInt8, warped_mask: UInt8, truth: UInt8, truth_mask: UInt8) -> float | None:
+    """Whether letters and motifs are as they should be, wherever they lie: 1 for equal ones; None without a print.
+
+    The garment as it truly lies is cut into tiles, of which those with contrast are looked for in the warped garment
+    around their place: the mean of their largest normalised correlations.
+
+    Args:
+        warped: RGB uint8 (H, W, 3).
+        warped_mask: uint8 (H, W), 0..255.
+        truth: the visible garment as it truly lies, RGB uint8 (H, W, 3).
+        truth_mask: uint8 (H, W), {0, 1}.
+    """
+    side = max(8, truth.shape[0] // TILES)
+    reach = round(REACH_OF_TILE * side)
+    shown, true = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (warped * (warped_mask > 0)[..., None], truth))
+    shown = cv2.copyMakeBorder(shown, reach, reach, reach, reach, cv2.BORDER_CONSTANT)
+    found = []
+    for y in range(0, true.shape[0] - side + 1, side // 2):
+        for x in range(0, true.shape[1] - side + 1, side // 2):
+            tile = true[y : y + side, x : x + side]
+            if not truth_mask[y : y + side, x : x + side].all() or tile.std() < LEAST_CONTRAST:
+                continue
+            around = shown[y : y + side + 2 * reach, x : x + side + 2 * reach]
+            found.append(float(cv2.matchTemplate(around, tile, cv2.TM_CCOEFF_NORMED).max()))
+    return float(np.clip(np.mean(found), -1, 1)) if found else None
 
 
 def changed_share(result: UInt8, photo: UInt8, region: UInt8) -> float | None:

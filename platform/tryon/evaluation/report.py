@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tryon import storage
-from tryon.evaluation.figures import FIGURES, METHOD, badness, columns
+from tryon.evaluation.figures import FIGURES, METHOD, badness, columns, method_title
 
 if TYPE_CHECKING:
     from tryon.evaluation.run import Evaluation
@@ -22,7 +22,6 @@ TITLES = {
     "tryon": "result",
     "truth": "truth",
 }
-METHOD_TITLES = {"bundle": "this bundle", "agnostic": "grey agnostic person", "affine_paste": "affine paste"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def write_report(out: str, evaluation: Evaluation, num: int) -> None:
         evaluation=evaluation,
         columns=columns(evaluation.figures.values()),
         protocol=_lines(evaluation.protocol),
-        method_titles=METHOD_TITLES,
+        method_title=method_title,
         titles=shown,
         rows=rows,
     )

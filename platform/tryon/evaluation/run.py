@@ -19,8 +19,8 @@ from tryon.engines.in_process import build_pipeline
 from tryon.errors import DataError
 from tryon.evaluation.baselines import BASELINES
 from tryon.evaluation.config import EvaluateConfig, resolve
-from tryon.evaluation.figures import METHOD, UNPAIRED_FIGURES, badness
-from tryon.evaluation.garment import unpaired_figures, worn_region
+from tryon.evaluation.figures import METHOD, UNPAIRED_FIGURES, badness, of_category
+from tryon.evaluation.garment import PRINT_FIELDS, print_correlation, unpaired_figures, worn_region
 from tryon.evaluation.judges import Images, Judges
 from tryon.evaluation.protocol import changed_outside, extent_of, findings, measured_ids, merge_extents, settings
 from tryon.evaluation.report import samples_uri, write_report
@@ -30,7 +30,7 @@ from tryon.images import resize
 from tryon.models.bundle import load_bundle, tryon_stages
 from tryon.models.metrics import paired_metrics, region_metrics
 from tryon.models.versions import pinned
-from tryon.sample import Batch, num_rows
+from tryon.sample import CATEGORIES, Batch, num_rows
 
 PICTURES = ("person", "garment", "agnostic", "warped_garment", "tryon")  # and the truth, where there is one
 PICTURE_HEIGHT = 384
@@ -85,7 +85,10 @@ class EvaluateWorker:
         self._write_pictures(batch, good, shard, figures)
         masks = [batch["agnostic_mask"][i] for i in good]
         told = {
-            "sums": {name: _sum(values) for name, values in figures.items()},
+            "sums": {
+                **{name: _sum(values) for name, values in figures.items()},
+                **_category_sums([batch["category"][i] for i in good], figures),
+            },
             "extent": extent_of(truths, map(changed_outside, results[METHOD], truths, masks)),
         }
         return ShardReport(shard, total, len(good), total - len(good), payload=json.dumps(told))
@@ -109,6 +112,8 @@ class EvaluateWorker:
                 rows = [unpaired_figures(batch, i, image) for i, image in zip(good, images, strict=True)]
                 measured = {name: [row[name] for row in rows] for name in UNPAIRED_FIGURES}
             figures |= {f"{method}/{name}": values for name, values in measured.items()}
+        if is_paired and all(name in batch for name in PRINT_FIELDS):
+            figures[f"{METHOD}/print"] = [print_correlation(*(batch[name][i] for name in PRINT_FIELDS)) for i in good]
         return figures
 
     def _results(self, batch: Batch, good: Sequence[int]) -> dict[str, Images]:
@@ -211,7 +216,23 @@ def _means(shards: Iterable[Mapping[str, tuple[float, int]]]) -> dict[str, dict[
         if num:
             method, _, name = key.partition("/")
             means.setdefault(method, {})[name] = value / num
+    by_category = [of_category(category) for category in CATEGORIES if of_category(category) in means]
+    if len(by_category) == 1:  # then it is what the whole is
+        del means[by_category[0]]
     return means
+
+
+def _category_sums(
+    categories: Sequence[str], figures: Mapping[str, Sequence[float | None]]
+) -> dict[str, tuple[float, int]]:
+    """The bundle's sums and counts of each category."""
+    sums: dict[str, tuple[float, int]] = {}
+    for key, values in figures.items():
+        method, _, name = key.partition("/")
+        for category in dict.fromkeys(categories) if method == METHOD else ():
+            those = [value for value, own in zip(values, categories, strict=True) if own == category]
+            sums[f"{of_category(category)}/{name}"] = _sum(those)
+    return sums
 
 
 def _sum(values: Sequence[float | None]) -> tuple[float, int]:

@@ -28,11 +28,12 @@ from tryon.models.registry import build_network, network_class, num_parameters
 from tryon.models.versions import MANIFEST as MANIFEST
 from tryon.models.versions import check_manifest, check_writable, pinned
 
-DEMO_BUNDLE = "out/demo/bundle"
+SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "default_bundle"  # in the package; CARD.md tells about it
 Role = Literal["warp", "synthesis", "refinement", "parsing", "extraction", "reconstruction"]
 ROLE_STAGES: Mapping[Role, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
 UNWARPED = "synthesize_unwarped"  # instead of `synthesize` where the network needs no warp
 BY_GARMENT = "refine_by_garment"  # instead of `refine` where the network looks at the garment photo
+PRESERVE = "preserve"  # last, where the garment itself is shown: a stage without a network
 STAGE_ROLES: Mapping[str, Role] = {
     **{stage: role for role, stage in ROLE_STAGES.items()},
     UNWARPED: "synthesis",
@@ -246,20 +247,8 @@ def _weights_licence(networks: Mapping[Role, NetworkEntry], data_licence: str) -
 
 
 def default_bundle() -> str:
-    """The bundle used where none is named: ``TRYON_BUNDLE``, else the demo's in the working directory or checkout.
-
-    Raises:
-        BundleError: there is none; the message says how to get one.
-    """
-    named = os.environ.get("TRYON_BUNDLE")
-    if named:
-        return named
-    checkout = Path(__file__).resolve().parents[3]
-    for folder in (Path.cwd(), checkout):
-        if (folder / DEMO_BUNDLE / MANIFEST).exists():
-            return str(folder / DEMO_BUNDLE)
-    text = f"no bundle was named and {DEMO_BUNDLE} is not there: give --bundle, set TRYON_BUNDLE, or run `make demo`"
-    raise BundleError(text, code="bundle-missing", field="bundle")
+    """The bundle used where none is named: ``TRYON_BUNDLE``, else the one that comes with the package."""
+    return os.environ.get("TRYON_BUNDLE") or str(SHIPPED_BUNDLE)
 
 
 def copy_bundle(source: str, target: str) -> None:
@@ -292,6 +281,11 @@ def role_stages(manifest: BundleManifest) -> dict[Role, str]:
     return stages
 
 
+def shows_warp(stages: Mapping[Role, str]) -> bool:
+    """Whether the stages of `role_stages` make a try-on that shows the warped garment itself."""
+    return stages.get("synthesis") == ROLE_STAGES["synthesis"]
+
+
 def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None) -> list[StageSpec]:
     """The stages that take an annotated sample to a try-on with this bundle, in order.
 
@@ -302,7 +296,8 @@ def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None) -> list[St
     told: Mapping[Role, Mapping[str, Any]] = {"synthesis": sampling or {}}
     uri = pinned(uri)
     stages = role_stages(read_manifest(uri))
-    return [StageSpec(name=stage, options={"bundle": uri, **told.get(role, {})}) for role, stage in stages.items()]
+    specs = [StageSpec(name=stage, options={"bundle": uri, **told.get(role, {})}) for role, stage in stages.items()]
+    return [*specs, StageSpec(name=PRESERVE)] if shows_warp(stages) else specs
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

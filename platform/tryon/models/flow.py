@@ -121,10 +121,11 @@ class Flow(Network):
         check_condition(
             condition, CHANNELS, vectors=VECTORS, multiple=MULTIPLE, least=2 * MULTIPLE, masks=self.checked_masks
         )
-        garment, person, shown = self._inputs(condition)
+        anchor = anchor_sources(condition, PLACEMENT_GRID)
+        garment, person, shown = self._inputs(condition, anchor)
         levels = list(zip(self.garment_pyramid(garment), self.person_pyramid(person), strict=True))
         x = self.first(torch.cat(levels[0], dim=1))
-        sources = anchor_sources(condition, PLACEMENT_GRID) + self.placement(*levels[0])
+        sources = anchor + self.placement(*levels[0])
         change = torch.zeros_like(levels[0][1][:, :2], dtype=torch.float32)
         grids: list[Tensor] = []
         for step, (f_garment, f_person) in zip(self.steps, levels, strict=True):
@@ -146,7 +147,7 @@ class Flow(Network):
         """`warp` on named tensors: warped_garment, warped_mask, grid."""
         return dict(zip(("warped_garment", "warped_mask", "grid"), self.warp(inputs), strict=True))
 
-    def _inputs(self, condition: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _inputs(self, condition: dict[str, Tensor], anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs of the garment's and the person's pyramid at the stem's size; the garment's mask alone."""
         mask = condition["garment_mask"]
         shown = F.avg_pool2d(mask, self.config.stem)
@@ -155,7 +156,7 @@ class Flow(Network):
         frames = limb_frames(condition["pose"], (mask.shape[-2], mask.shape[-1]), self.config.stem)
         category = condition["category"][..., None, None].expand(-1, -1, *person.shape[-2:])
         person = torch.cat([person, frames.to(person), category], dim=1)
-        person = torch.cat([person, _anchor(condition, person)], dim=1)
+        person = torch.cat([person, _placed(anchor, person)], dim=1)
         return torch.cat([shown, _places(mask, shown)], dim=1), person, shown
 
     def _finish(self, x: Tensor, person: Tensor, shown: Tensor, grid_b2hw: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,11 +220,6 @@ def _places(mask_b1hw: Tensor, like: Tensor) -> Tensor:
     px = (photo + 1) * like.new_tensor([w / 2, h / 2])[:, None, None]
     box = (px - torch.stack([centre, top], dim=1)[..., None, None]) / height[:, None, None, None]
     return torch.cat([photo, box], dim=1)
-
-
-def _anchor(condition: dict[str, Tensor], like: Tensor) -> Tensor:
-    """The anchor's sampling positions (b, 2, h, w) at another tensor's size; affine, so exact with 3 x 3 points."""
-    return _placed(anchor_sources(condition, 3), like)
 
 
 def _placed(sources_bk2: Tensor, like: Tensor) -> Tensor:

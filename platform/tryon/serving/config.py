@@ -65,7 +65,7 @@ DEFAULT_GROUPS = (
     ),
     GroupConfig(name="warp", stages=("warp",)),
     GroupConfig(name="synthesis", stages=("synthesize",)),
-    GroupConfig(name="refinement", stages=("refine", "paste", "encode")),
+    GroupConfig(name="refinement", stages=("refine", "preserve", "paste", "encode")),
     GroupConfig(name="extraction", stages=("extract",)),
 )
 
@@ -97,7 +97,7 @@ class FetchConfig(Config):
 class BundlesConfig(Config):
     """Which bundles are served. As `user_config` of the deployment `ingress` it is taken up without a restart."""
 
-    bundle: str | None = Field(None, description="bundle URI; None: TRYON_BUNDLE, else the demo's")
+    bundle: str | None = Field(None, description="bundle URI; None: TRYON_BUNDLE, else the one that comes with tryon")
     bundles: Mapping[ModelName, str] = Field(
         default_factory=dict, description="URIs of others by the name that `options.model` of a request chooses"
     )

@@ -13,7 +13,15 @@ from tryon import storage
 from tryon.config import StageSpec
 from tryon.engines.in_process import check_needs, hand_overs, who_adds
 from tryon.errors import PipelineError
-from tryon.models.bundle import STAGE_ROLES, BundleManifest, default_bundle, read_manifest, role_stages
+from tryon.models.bundle import (
+    PRESERVE,
+    STAGE_ROLES,
+    BundleManifest,
+    default_bundle,
+    read_manifest,
+    role_stages,
+    shows_warp,
+)
 from tryon.models.versions import pinned
 from tryon.serving.config import DEFAULT_MODEL, BundlesConfig, GroupConfig, ServeConfig
 from tryon.stages.registry import stage_class
@@ -189,6 +197,7 @@ def _stages_run(manifest: BundleManifest) -> dict[str, str | None]:
     """What runs for a stage that a group names: another one, or None where the bundle has no network for it."""
     stages = role_stages(manifest)
     runs: dict[str, str | None] = {stage: stages.get(role) for stage, role in STAGE_ROLES.items()}
+    runs[PRESERVE] = PRESERVE if shows_warp(stages) else None
     return runs | {EXTRACT: EXTRACT if "extraction" in manifest.networks else None}
 
 

@@ -32,6 +32,7 @@ STAGES: Mapping[str, str] = {
     "synthesize_unwarped": "tryon.stages.synthesize:SynthesizeUnwarped",
     "refine": "tryon.stages.refine:Refine",
     "refine_by_garment": "tryon.stages.refine:RefineByGarment",
+    "preserve": "tryon.stages.preserve:Preserve",
     "paste": "tryon.stages.paste:Paste",
     "encode": "tryon.stages.encode:Encode",
     "extract": "tryon.stages.extract:ExtractGarment",

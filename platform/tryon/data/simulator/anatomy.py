@@ -7,6 +7,7 @@ NECK_Y = 1.28  # where the shoulder line meets the neck: a garment's high should
 JOINT_Y = 1.66  # shoulder joints
 ARMPIT_Y = 2.02
 HIP_Y = 3.75  # hip joints
+SEEN_HIP_Y = 3.62  # where pose estimators see them: with it trunks have the proportions that MediaPipe sees on photos
 CROTCH_Y = 4.02
 KNEE_Y = 5.55
 ANKLE_Y = 7.06

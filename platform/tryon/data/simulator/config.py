@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import TypeVar
+
+from pydantic import Field, field_validator, model_validator
 
 from tryon.config import Category, Config
+from tryon.data.simulator.garment import TEXTURES, TextureKind
+
+T = TypeVar("T")
 
 
 class SimulatorConfig(Config):
@@ -17,6 +22,15 @@ class SimulatorConfig(Config):
         ("upper", "lower", "dress"), min_length=1, description="categories of the garment to try on"
     )
     upper_share: float = Field(0.6, ge=0, le=1, description="share of tops where other categories are drawn too")
+    textures: tuple[TextureKind, ...] = Field(
+        TEXTURES, min_length=1, description="cloths of the garment to try on; only tops have text"
+    )
+    variety: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of garments beyond the usual: cropped and long tops, photos they do not fill",
+    )
     turn: float = Field(1.0, ge=0, le=1, description="how far trunks turn: 1 up to 35 degrees, 0 all from the front")
     arms: float = Field(0.45, ge=0, le=1, description="share of arms that lie before the body or on the hip")
     long_hair: float = Field(1.0, ge=0, le=2, description="factor on the share of hair worn over the shoulders")
@@ -26,12 +40,19 @@ class SimulatorConfig(Config):
     busy: float = Field(0.45, ge=0, le=1, description="share of backgrounds that are rooms, streets, parks or patterns")
     noise: float = Field(1.0, ge=0, le=4, description="factor on camera blur and noise")
 
-    @field_validator("categories")
+    @field_validator("categories", "textures")
     @classmethod
-    def _distinct(cls, value: tuple[Category, ...]) -> tuple[Category, ...]:
+    def _distinct(cls, value: tuple[T, ...]) -> tuple[T, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("each category once")
+            raise ValueError("each once")
         return value
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> SimulatorConfig:
+        others = [name for name in self.categories if name != "upper"]
+        if set(self.textures) == {"text"} and others:
+            raise ValueError(f"no {others[0]} has text: with textures text alone, categories must be upper")
+        return self
 
     def share(self, category: str) -> float:
         """Share of samples of a category."""

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tryon.data.simulator.anatomy import ANKLE_Y, FOREARM, HEAD_Y, HIP_Y, JOINT_Y, KNEE_Y, SOLE_Y, UPPER_ARM
+from tryon.data.simulator.anatomy import ANKLE_Y, FOREARM, HEAD_Y, JOINT_Y, KNEE_Y, SEEN_HIP_Y, SOLE_Y, UPPER_ARM
 from tryon.data.simulator.config import DEFAULT, SimulatorConfig
 from tryon.data.simulator.geometry import Color, Point
 from tryon.data.simulator.outfit import Outfit, sample_outfit
@@ -157,7 +157,10 @@ class FigureSpec:
 
     def joints(self) -> Skeleton:
         """BODY_25 joints that the figure has, heads."""
-        out: Skeleton = {Joint.NECK: (self.centre(1.45), 1.45), Joint.MID_HIP: (self.centre(HIP_Y), HIP_Y)}
+        left, right = self.shoulder_joint(1), self.shoulder_joint(-1)
+        # BODY_25's neck is the middle of the shoulders.
+        neck = (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
+        out: Skeleton = {Joint.NECK: neck, Joint.MID_HIP: (self.centre(SEEN_HIP_Y), SEEN_HIP_Y)}
         sides = (
             (+1, Joint.LEFT_SHOULDER, Joint.LEFT_ELBOW, Joint.LEFT_WRIST, Joint.LEFT_HIP, Joint.LEFT_KNEE,
              self.left_arm),
@@ -169,7 +172,7 @@ class FigureSpec:
             out[elbow] = arm.elbow
             out[wrist] = arm.wrist
             leg = self.leg(side)
-            out[hip] = (self.centre(HIP_Y) + side * 0.58 * self.hip, HIP_Y)
+            out[hip] = (self.centre(SEEN_HIP_Y) + side * 0.63 * self.hip, SEEN_HIP_Y)
             out[knee], out[Joint(knee + 1)] = leg.knee, leg.ankle
             toe, small_toe, heel = TOES[side]
             out[toe] = (leg.toe[0] - side * 0.03, leg.toe[1])

@@ -25,6 +25,7 @@ COLORS: tuple[Color, ...] = (
     (0.24, 0.40, 0.32), (0.55, 0.62, 0.44), (0.44, 0.26, 0.38), (0.70, 0.58, 0.74), (0.52, 0.36, 0.25),
     (0.87, 0.80, 0.68), (0.10, 0.42, 0.45), (0.86, 0.32, 0.45),
 )  # fmt: skip
+USUAL_FILL = 0.90
 WORDS = ("RAY", "HELLO", "LOOM", "NORTH", "STUDIO", "COAST", "1984", "ATLAS", "GOOD DAY", "WARP", "SUNDAY", "No. 7")
 
 
@@ -45,6 +46,7 @@ class ClothSpec:
         paper: brightness of the photo's ground, 0..1.
         turn: of the garment in the photo, radians.
         detail_seed: seeds creases and the scatter of motifs.
+        fill: share of the photo's width or height that the garment takes.
     """
 
     texture: TextureKind
@@ -59,6 +61,7 @@ class ClothSpec:
     paper: float
     turn: float
     detail_seed: int
+    fill: float
 
 
 class ClothValues(TypedDict):
@@ -76,6 +79,7 @@ class ClothValues(TypedDict):
     paper: float
     turn: float
     detail_seed: int
+    fill: float
 
 
 class FlatPattern(Protocol):
@@ -100,9 +104,9 @@ class FlatPattern(Protocol):
 
 
 def placement(pattern: FlatPattern, height: int, width: int) -> Grid:
-    """The photo's grid in flat coordinates, the garment centred and filling most of the frame."""
+    """The photo's grid in flat coordinates, the garment centred."""
     reach, bottom = pattern.extent()
-    scale = min(0.90 * width / (2 * reach), 0.90 * height / bottom)
+    scale = pattern.cloth.fill * min(width / (2 * reach), height / bottom)
     return make_grid(height, width, scale, width / 2, height / 2 - scale * bottom / 2)
 
 
@@ -148,4 +152,5 @@ def sample_cloth(
         paper=float(rng.uniform(0.90, 1.0)),
         turn=float(rng.normal(0.0, 0.012)),
         detail_seed=int(rng.integers(2**31)),
+        fill=USUAL_FILL,
     )

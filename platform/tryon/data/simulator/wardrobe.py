@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,9 @@ from tryon.data.simulator.tops import NECKLINES, SLEEVE_LENGTH, SLEEVES, Fit, He
 
 GarmentSpec: TypeAlias = TopSpec | LowerSpec
 
+FILLS = (0.50, 0.95)  # of a photo's width or height
+SLEEVE_ANGLES = (0.2, 0.6)  # from the vertical, radians
+CROPPED, LONG = (1.56, 2.15), (2.80, 3.30)  # lengths of tops, flat units; usual ones are between
 FITS: tuple[Fit, ...] = ("slim", "regular", "loose")
 TROUSER_COLORS: tuple[Color, ...] = (
     (0.13, 0.14, 0.17), (0.17, 0.22, 0.34), (0.45, 0.43, 0.40), (0.62, 0.55, 0.44), (0.80, 0.77, 0.71),
@@ -28,8 +32,31 @@ def sample_garment(rng: np.random.Generator, category: str = "upper", config: Si
     Args:
         rng: its random stream.
         category: upper, lower or dress.
-        config: says how many tops are open jackets.
+        config: says how many tops are open jackets, of which cloths garments are, and how far they go beyond the usual.
     """
+    while True:
+        garment = _any_cloth(rng, category, config)
+        if garment.texture in config.textures:
+            break
+    return _varied(rng, garment) if config.variety > 0 and rng.uniform() < config.variety else garment
+
+
+def _varied(rng: np.random.Generator, garment: GarmentSpec) -> GarmentSpec:
+    """The garment on a photo that it does not fill, sleeves at any angle; of tops two in five cropped, as many long."""
+    fill = float(rng.uniform(*FILLS))
+    if isinstance(garment, TopSpec):
+        garment = replace(garment, sleeve_angle=float(rng.uniform(*SLEEVE_ANGLES)))
+    if not isinstance(garment, TopSpec) or garment.category != "upper" or garment.opening > 0:
+        return replace(garment, fill=fill)
+    kind = int(rng.choice(3, p=(0.4, 0.4, 0.2)))
+    if kind == 2:
+        return replace(garment, fill=fill)
+    length = float(rng.uniform(*(CROPPED, LONG)[kind]))
+    wider = 0.06 if kind == 1 else 0.0  # a long top goes over the hips
+    return replace(garment, fill=fill, length=length, hem_width=garment.hem_width + wider, tucked=False)
+
+
+def _any_cloth(rng: np.random.Generator, category: str, config: SimulatorConfig) -> GarmentSpec:
     if category == "lower":
         return sample_lower(rng)
     if category == "dress":
