@@ -492,7 +492,7 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
         wait_for(lambda: ("done",) in prometheus.query("sum by (status) (ray_tryon_jobs)"), 60, "the jobs")
         in_flight = "sum(ray_tryon_in_flight)"
         wait_for(lambda: set(prometheus.query(in_flight).values()) == {0.0}, 60, "the end of all requests")
-        for panel in json.loads((ROOT / "cluster/grafana/tryon.json").read_text())["panels"]:
+        for panel in json.loads((ROOT / "cluster/grafana/dashboards/service.json").read_text())["panels"]:
             for target in panel["targets"]:
                 prometheus.query(target["expr"].replace("$__rate_interval", "1m"))  # it is understood
 

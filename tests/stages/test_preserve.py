@@ -1,4 +1,4 @@
-"""The photo's own pixels come back where neither garment is, and nowhere else."""
+"""The photo's own pixels come back where neither garment is, and nowhere else; its light stays on the new garment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tryon.sample import Batch, Label
+from tryon.stages._shading import LIMITS, shading
 from tryon.stages.preserve import Preserve
 
 SIZE = (128, 96)
@@ -79,3 +80,65 @@ def test_without_a_warped_garment_nothing_changes() -> None:
     given = batch()
     given["agnostic_mask"][0][:] = 0
     assert Preserve()(given)["tryon"][0] is given["tryon"][0]
+
+
+LARGE = (512, 384)
+WORN = np.pad(np.full((300, 240), 255, np.uint8), ((100, 112), (70, 74)))
+
+
+def cloth(light: np.ndarray, colour: tuple[int, int, int] = (60, 110, 160)) -> np.ndarray:
+    """A plain garment under a light, with the camera's noise."""
+    noise = np.random.default_rng(1).normal(0, 2, (*LARGE, 3))
+    return (np.array(colour) * light[..., None] + noise).clip(0, 255).astype(np.uint8)
+
+
+def folds() -> np.ndarray:
+    """Soft folds some 40 px apart."""
+    x = np.arange(LARGE[1])
+    return np.broadcast_to(1 + 0.12 * np.sin(2 * np.pi * x / 40), LARGE)
+
+
+def test_folds_of_a_plain_garment_are_found() -> None:
+    light = folds()
+    found = shading(cloth(light), WORN, LARGE)
+    assert found is not None
+    inner = np.s_[120:380, 90:290]
+    assert np.corrcoef(found[inner].ravel(), light[inner].ravel())[0, 1] > 0.95
+    assert 0.04 < found[inner].std() < 1.2 * light[inner].std()
+    assert found.min() >= LIMITS[0]
+    assert found.max() <= LIMITS[1]
+
+
+def test_a_print_is_no_light() -> None:
+    image = cloth(np.ones(LARGE))
+    image[180:260, 150:230] = (200, 60, 40)
+    found = shading(image, WORN, LARGE)
+    assert found is not None
+    assert np.abs(found - 1).max() < 0.06
+
+
+def test_of_a_pattern_or_next_to_nothing_no_light_is_taken() -> None:
+    image = cloth(np.ones(LARGE))
+    image[(np.arange(LARGE[0]) // 12) % 2 == 0] = (230, 220, 210)
+    assert shading(image, WORN, LARGE) is None
+    assert shading(cloth(np.ones(LARGE)), np.zeros_like(WORN), LARGE) is None
+
+
+def test_the_new_garment_lies_in_the_old_ones_folds() -> None:
+    light = folds()
+    parse = np.where(WORN > 0, np.uint8(Label.UPPER_CLOTHES), np.uint8(0))
+    mask = np.ones(LARGE, np.uint8)
+    given: Batch = {
+        "person": [cloth(light)],
+        "tryon": [np.full((*LARGE, 3), 120, np.uint8)],
+        "parse": [parse],
+        "category": ["upper"],
+        "agnostic_mask": [mask],
+        "composition_mask": [WORN.copy()],
+    }
+    out = Preserve()(given)["tryon"][0]
+    inner = np.s_[120:380, 90:290]
+    assert np.corrcoef(out[inner].mean(-1).ravel(), light[inner].ravel())[0, 1] > 0.95
+    given["composition_mask"][0][:, 200:] = 0  # there it is no garment but skin: drawn with a light of its own
+    out = Preserve()(given)["tryon"][0]
+    assert np.array_equal(out[120:380, 202:290], given["tryon"][0][120:380, 202:290])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tryon.sample import Label, Row
 from tryon.stages._region import Region, paint
+from tryon.stages._shading import shading
 from tryon.stages.base import RowStage
 
 UInt8 = npt.NDArray[np.uint8]
@@ -51,20 +52,30 @@ class Preserve(RowStage):
         region = Region.around(mask)
         if region.is_empty or not shown.any():
             return {"tryon": tryon}
-        new = region.of(shown).astype(np.float32) * np.float32(1 / (255 * COVERS))
-        drawn = np.minimum(np.maximum(self._old(row["parse"], row["category"], region), new), 1)[..., None]
+        alpha = region.of(shown).astype(np.float32) * np.float32(1 / 255)
+        made = region.of(tryon).astype(np.float32)
+        worn = self._worn(row["parse"], row["category"])
+        light = shading(region.of(row["person"]), region.of(worn), (mask.shape[0], mask.shape[1]))
+        if light is not None:
+            made *= (1 + alpha * (light - 1))[..., None]
+        new = alpha / COVERS
+        drawn = np.minimum(np.maximum(self._grown(worn, region), new), 1)[..., None]
         person = region.of(row["person"]).astype(np.float32)
         out = tryon.copy()
-        paint(out, region, mask, person + drawn * (region.of(tryon) - person))
+        paint(out, region, mask, person + drawn * (made - person))
         return {"tryon": out}
 
     @staticmethod
-    def _old(parse: UInt8, category: str, region: Region) -> Float32:
-        """Where the old garment lies and a margin around it, in the region's box: float32 0..1."""
+    def _worn(parse: UInt8, category: str) -> UInt8:
+        """Where the old garment lies: uint8 (H, W), 0 and 255."""
         table = np.zeros(256, dtype=np.uint8)
         table[list(REPLACED[category])] = 255
-        height, width = parse.shape
-        worn = cv2.LUT(parse, table)
+        return np.asarray(cv2.LUT(parse, table))
+
+    @staticmethod
+    def _grown(worn: UInt8, region: Region) -> Float32:
+        """The old garment with a margin around it, in the region's box: float32 0..1."""
+        height, width = worn.shape
         size = (max(1, width // REDUCED), max(1, height // REDUCED))
         small = cv2.resize(worn, size, interpolation=cv2.INTER_AREA)
         reach = max(1, round(MARGIN * height / REDUCED))

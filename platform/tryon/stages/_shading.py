@@ -1,0 +1,68 @@
+"""Light and folds of the garment that is taken off, for the one that is put on.
+
+A garment photo is lit flat. Where the person wears something plain, its brightness against its own colour is the light
+on the body and the folds of the cloth; that ratio is laid on the new garment. What is printed on the old garment is no
+light: pixels off its colour count as unknown, and of a garment that is mostly such nothing is taken.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tryon.stages._colour import to_lab
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+HEIGHT = 512  # px of the whole image at which it is worked on
+RIM = 3  # px off the parse's edge
+OFF_COLOUR = 12.0  # Lab units of a and b from the garment's own colour: more is print
+OFF_LIGHT = 28.0  # of L: more is print
+MIN_PLAIN = 0.7  # share of the garment: less is a pattern
+FLOOR = 8.0  # of L, added: the ratios of dark cloth are the camera's noise
+FOLD, REACH = 1.5, 10.0  # px, sigmas: noise is smaller than folds; how far light is continued where it is unknown
+SPREAD = 0.12  # standard deviation of the logarithm at most: glossy cloth is not to be laid on matt
+LIMITS = (0.6, 1.45)
+
+
+def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
+    """Brightness of a worn garment against its own colour, 1 where it is not known.
+
+    Args:
+        image: RGB uint8 (H, W, 3), the part of a photo around the garment.
+        worn: uint8 (H, W), not 0 where the garment is.
+        size: (height, width) px of the whole photo.
+
+    Returns:
+        float32 (H, W), within `LIMITS`; None where the garment is small or no plain one.
+    """
+    height, width = worn.shape
+    scale = min(1.0, HEIGHT / size[0])
+    small = (max(8, round(width * scale)), max(8, round(height * scale)))
+    lab = to_lab(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+    rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
+    inside = cv2.erode(cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST), rim) > 0
+    if int(inside.sum()) < small[0] * small[1] // 50:
+        return None
+    own = np.median(lab[inside], axis=0)
+    near = (np.abs(lab[..., 1:] - own[1:]).max(axis=-1) < OFF_COLOUR) & (np.abs(lab[..., 0] - own[0]) < OFF_LIGHT)
+    plain = (inside & near).astype(np.float32)
+    if plain.sum() < MIN_PLAIN * inside.sum():
+        return None
+    ratio = np.log((lab[..., 0] + FLOOR) / np.float32(own[0] + FLOOR)).astype(np.float32)
+    spread = float(ratio[plain > 0].std())
+    ratio *= np.float32(min(1.0, SPREAD / max(spread, 1e-6)))
+    near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH)
+    known = np.minimum(near_by[1] * 2, 1)
+    light = known * near_by[0] + (1 - known) * far[0] * np.minimum(far[1] * 2, 1)
+    out = cv2.resize(np.exp(light), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(out, *LIMITS).astype(np.float32)
+
+
+def _mean(values: Float32, weights: Float32, sigma: float) -> tuple[Float32, Float32]:
+    """Weighted means around each pixel, and how much weight there is."""
+    total = cv2.GaussianBlur(weights, (0, 0), sigma)
+    mean = cv2.GaussianBlur(values * weights, (0, 0), sigma) / np.maximum(total, np.float32(1e-4))
+    return mean.astype(np.float32), np.asarray(total, dtype=np.float32)
