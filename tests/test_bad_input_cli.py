@@ -257,6 +257,9 @@ EVALUATE = ("evaluate", "--data", "{data}", "--bundle", "{bundle}", "--out", "{t
         (("serve", "--bundle", "{bundle}", "--host", "a" * 64), ("--host",)),
         (("demo", "--out", "{tmp}/demo", "--person", "nowhere.jpg"), ("nowhere.jpg",)),
         (("demo", "--out", "{tmp}/demo", "--scale", "0"), ("--scale",)),
+        (("submit", "sing", "--folder", "{root}"), ("'sing'", "annotate", "train")),
+        (("submit", "train", "--folder", "{tmp}"), ("'train'", "none")),
+        (("submit", "train", "--folder", "{root}", "--address", "http://127.0.0.1:1"), ("--address", "127.0.0.1:1")),
     ],
     ids=lambda value: " ".join(value)[:60],
 )
@@ -273,7 +276,7 @@ def test_wrong_arguments(
 ) -> None:
     names = {
         "tmp": str(tmp_path), "data": small_data, "bundle": small_bundle, "photo": str(photo_files[0]),
-        "taken": str(taken_port),
+        "taken": str(taken_port), "root": str(ROOT),
     }  # fmt: skip
     assert run_main(monkeypatch, *(word.format(**names) for word in arguments)) == 2
     one_sentence(capfd.readouterr().err, *(word.format(**names) for word in words))

@@ -18,11 +18,11 @@ from tryon import __version__
 from tryon.cli import main
 
 VERBS = (
-    "infer", "extract", "train", "evaluate", "measure", "serve", "demo", "export-onnx", "doctor", "data synth",
-    "data annotate", "data crawl", "data split", "data augment", "data downsample", "data triplets", "data info",
-    "data validate", "data report", "data diff", "data export", "data sheet", "data gallery", "runs list", "runs show",
-    "runs compare", "models networks", "models list", "models show", "models push", "models pull", "models promote",
-    "models verify", "keys create", "keys list", "keys revoke",
+    "infer", "extract", "train", "evaluate", "measure", "serve", "submit", "demo", "export-onnx", "doctor",
+    "data synth", "data annotate", "data crawl", "data split", "data augment", "data downsample", "data triplets",
+    "data info", "data validate", "data report", "data diff", "data export", "data sheet", "data gallery",
+    "runs list", "runs show", "runs compare", "models networks", "models list", "models show", "models push",
+    "models pull", "models promote", "models verify", "keys create", "keys list", "keys revoke",
 )  # fmt: skip
 HELP_S = 0.8
 SIZE = "128x96"

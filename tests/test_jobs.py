@@ -39,6 +39,8 @@ def test_there_is_a_config_for_every_recipe() -> None:
         ("tune.py", "learning curves"),
         ("annotate.py", "quarantine"),
         ("batch_tryon.py", "quarantine"),
+        ("evaluate.py", "baselines"),
+        ("build_bundle.py", "half precision"),
     ],
 )
 def test_job_main_is_its_verb(job: str, word: str) -> None:

@@ -346,6 +346,26 @@ def serve(
     serve_forever(config, bundle=bundle, host=host, port=port, keys=keys)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="A file of jobs/, without its ending: annotate, train, evaluate ...")],
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard.")
+    ] = "http://127.0.0.1:8265",
+    folder: Annotated[Path, typer.Option(help="Is packed and sent; what git ignores stays here.")] = Path("."),
+) -> None:
+    """Run a job of jobs/ on a cluster, follow its log, and end with its exit code.
+
+    All other options are the job's own.
+
+    Example: tryon submit train --address http://head:8265 gmm --data s3://shop/data --out s3://shop/bundles/mine
+    """
+    from tryon.submit import submit as run_job
+
+    raise typer.Exit(run_job(job, context.args, address, folder))
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("out/demo"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def test_a_submitted_job_trains_and_its_log_streams(small_data: str, tmp_path: P
             assert process.poll() is None, log.read_text()
             assert not out.exists(), "the line came while the job ran, not after it"
             assert process.wait(END_S) == 0, log.read_text()
+        submit = [
+            str(Path(RAY).with_name("tryon")),
+            "submit",
+            "train",
+            f"--address={head.dashboard}",
+            f"--folder={ROOT}",
+        ]
+        told = [*submit, "gmm", "--data", str(tmp_path / "nothing"), "--out", str(out)]
+        failed = subprocess.run(told, capture_output=True, text=True, timeout=END_S, env=head.env, check=False)
+        assert failed.returncode == 2, "the job's own exit code"
+        assert "nothing" in failed.stdout, "its log"
+        told = [*submit, "gmm", "--data", small_data, "--out", str(out), *options]
+        again = subprocess.run(told, capture_output=True, text=True, timeout=END_S, env=head.env, check=False)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "done before" in again.stdout
     text = log.read_text()
     assert "succeeded" in text
     assert f"-> {out}" in text, "the last line of `tryon train`"
