@@ -27,7 +27,7 @@ LAYERS = (
     (
         "show", "show_data", "show_models", "show_plan", "show_runs", "show_registry", "show_tune", "infer",
         "extract_photo", "demo", "submit", "doctor", "cli", "cli_data", "cli_look", "cli_runs", "cli_models",
-        "cli_tune", "cli_bench", "show_bench", "cli_keys", "show_keys", "remote",
+        "cli_tune", "cli_bench", "show_bench", "show_day", "cli_keys", "show_keys", "remote",
     ),
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

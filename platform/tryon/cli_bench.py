@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from tryon.cli_data import ConfigOption, SetOption
+
 bench_app = typer.Typer(
     help="Measure: what stages take, what distributed training and serving cost, what solvers save.",
     no_args_is_help=True,
@@ -151,3 +153,31 @@ def bench_serve(
     passed = serve_shown({"bundle": bundle or default_bundle(), **told}, out)
     if check and not passed:
         raise typer.Exit(1)
+
+
+@bench_app.command("day")
+def bench_day(
+    targets: Annotated[
+        str, typer.Option(help="target_ongoing_requests of the policy, with commas between.")
+    ] = "0.5,0.75,1,2",
+    least: Annotated[str, typer.Option(help="min_replicas of the policy, with commas between.")] = "1,8",
+    late: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that may be refused or late in the policy chosen.")
+    ] = 0.001,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Simulate a day's traffic against autoscaling policies: latency, requests lost, GPU hours of each.
+
+    Nothing is served: a replica's time for a request is an option, and so is all else that a cluster has.
+
+    Example: tryon bench day --set peak_per_s=50 --set service_s=0.05 --set node_start_s=240
+    """
+    from tryon.options import read_options
+    from tryon.show_day import day_shown
+
+    day_shown(read_options(config, set_ or []), targets.split(","), least.split(","), late, out)
