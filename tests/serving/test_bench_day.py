@@ -63,7 +63,7 @@ def test_nodes_go_when_they_have_nothing_to_do() -> None:
     day = simulate_day(config)
     assert day.curve[30][2] == 0, "at five in the morning there is none"
     assert day.served > 0
-    assert day.gpu_hours < 8 * 0.7
+    assert day.gpu_hours < 8 * 0.85
 
 
 @pytest.mark.parametrize("seed", range(5))
