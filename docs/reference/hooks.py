@@ -14,12 +14,21 @@ from pydantic import BaseModel
 from typer.cli import get_docs_for_click
 
 CONFIGS = (
-    "tryon.data.synth:SynthConfig", "tryon.data.simulator.config:SimulatorConfig", "tryon.data.annotate:AnnotateConfig",
-    "tryon.data.unwarp:UnwarpConfig", "tryon.training.config:TrainConfig", "tryon.training.plan:Plan",
-    "tryon.training.tune.space:SearchConfig", "tryon.evaluation.config:EvaluateConfig",
-    "tryon.serving.config:ServeConfig", "tryon.serving.config:GroupConfig", "tryon.serving.config:AutoscalingConfig", "tryon.serving.config:FetchConfig",
-    "tryon.serving.jobs.config:JobsConfig", "tryon.serving.bench.day:DayConfig",
-)  # fmt: skip
+    "tryon.data.synth:SynthConfig",
+    "tryon.data.simulator.config:SimulatorConfig",
+    "tryon.data.annotate:AnnotateConfig",
+    "tryon.data.unwarp:UnwarpConfig",
+    "tryon.training.config:TrainConfig",
+    "tryon.training.plan:Plan",
+    "tryon.training.tune.space:SearchConfig",
+    "tryon.evaluation.config:EvaluateConfig",
+    "tryon.serving.config:ServeConfig",
+    "tryon.serving.config:GroupConfig",
+    "tryon.serving.config:AutoscalingConfig",
+    "tryon.serving.config:FetchConfig",
+    "tryon.serving.jobs.config:JobsConfig",
+    "tryon.serving.bench.day:DayConfig",
+)
 
 
 def commands() -> str:
