@@ -11,19 +11,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tryon.stages._colour import to_lab
-
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
-HEIGHT = 512  # px of the whole image at which it is worked on
+HEIGHT = 768  # px of the whole image at which it is worked on
 RIM = 3  # px off the parse's edge
 OFF_COLOUR = 12.0  # Lab units of a and b from the garment's own colour: more is print
 OFF_LIGHT = 28.0  # of L: more is print
 MIN_PLAIN = 0.7  # share of the garment: less is a pattern
 FLOOR = 8.0  # of L, added: the ratios of dark cloth are the camera's noise
-FOLD, REACH = 1.5, 10.0  # px, sigmas: noise is smaller than folds; how far light is continued where it is unknown
-SPREAD = 0.12  # standard deviation of the logarithm at most: glossy cloth is not to be laid on matt
+FOLD, REACH = 1.2, 12.0  # px, sigmas: noise is smaller than folds; how far light is continued where it is unknown
+COARSE = 4  # times, for the latter
+SPREAD = 0.2  # standard deviation of the logarithm at most: glossy cloth is not to be laid on matt
 LIMITS = (0.6, 1.45)
 
 
@@ -41,28 +40,36 @@ def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
     height, width = worn.shape
     scale = min(1.0, HEIGHT / size[0])
     small = (max(8, round(width * scale)), max(8, round(height * scale)))
-    lab = to_lab(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+    lab = cv2.cvtColor(cv2.resize(image, small, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    light_of, chroma = lab[..., 0].astype(np.float32) * np.float32(100 / 255), lab[..., 1:].astype(np.int16)
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
     inside = cv2.erode(cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST), rim) > 0
     if int(inside.sum()) < small[0] * small[1] // 50:
         return None
-    own = np.median(lab[inside], axis=0)
-    near = (np.abs(lab[..., 1:] - own[1:]).max(axis=-1) < OFF_COLOUR) & (np.abs(lab[..., 0] - own[0]) < OFF_LIGHT)
+    own, tint = float(np.median(light_of[inside])), np.median(chroma[inside], axis=0).astype(np.int16)
+    near = (np.abs(chroma - tint).max(axis=-1) < OFF_COLOUR) & (np.abs(light_of - own) < OFF_LIGHT)
     plain = (inside & near).astype(np.float32)
     if plain.sum() < MIN_PLAIN * inside.sum():
         return None
-    ratio = np.log((lab[..., 0] + FLOOR) / np.float32(own[0] + FLOOR)).astype(np.float32)
+    ratio = np.log((light_of + FLOOR) / np.float32(own + FLOOR)).astype(np.float32)
     spread = float(ratio[plain > 0].std())
     ratio *= np.float32(min(1.0, SPREAD / max(spread, 1e-6)))
-    near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH)
+    near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH, COARSE)
     known = np.minimum(near_by[1] * 2, 1)
     light = known * near_by[0] + (1 - known) * far[0] * np.minimum(far[1] * 2, 1)
     out = cv2.resize(np.exp(light), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.clip(out, *LIMITS).astype(np.float32)
 
 
-def _mean(values: Float32, weights: Float32, sigma: float) -> tuple[Float32, Float32]:
-    """Weighted means around each pixel, and how much weight there is."""
-    total = cv2.GaussianBlur(weights, (0, 0), sigma)
-    mean = cv2.GaussianBlur(values * weights, (0, 0), sigma) / np.maximum(total, np.float32(1e-4))
-    return mean.astype(np.float32), np.asarray(total, dtype=np.float32)
+def _mean(values: Float32, weights: Float32, sigma: float, coarse: int = 1) -> tuple[Float32, Float32]:
+    """Weighted means around each pixel, and how much weight there is; worked out at a fraction of the size."""
+    size = values.shape[1], values.shape[0]
+    small = (max(1, size[0] // coarse), max(1, size[1] // coarse))
+    sums, total = values * weights, weights
+    if coarse > 1:
+        sums, total = (cv2.resize(plane, small, interpolation=cv2.INTER_AREA) for plane in (sums, total))
+    sums, total = (cv2.GaussianBlur(plane, (0, 0), sigma / coarse) for plane in (sums, total))
+    mean = sums / np.maximum(total, np.float32(1e-4))
+    if coarse > 1:
+        mean, total = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (mean, total))
+    return np.asarray(mean, dtype=np.float32), np.asarray(total, dtype=np.float32)
