@@ -157,7 +157,7 @@ def test_stages_follow_the_roles_in_order(small_bundle: str, tmp_path: Path) -> 
 
 def test_the_default_bundle_is_the_packages_unless_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = read_manifest(default_bundle())
-    assert {"warp", "synthesis", "refinement"} <= set(manifest.networks)
+    assert {"warp", "synthesis"} <= set(manifest.networks)
     assert manifest.weights_licence == "Apache-2.0"
     folder = Path(default_bundle())
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 30 * 2**20

@@ -28,7 +28,7 @@ REPLACED: Mapping[str, tuple[Label, ...]] = {
     "lower": (Label.SKIRT, Label.PANTS, Label.BELT, Label.DRESS),
     "dress": (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF, Label.SKIRT, Label.PANTS, Label.BELT),
 }
-MARGIN = 0.012  # of the image's height, around the old garment: its shadow, and what the parse is off
+MARGIN = 0.005  # of the image's height, around the old garment: its shadow, and what the parse is off
 REDUCED = 4  # the old garment is grown at a fourth of the size, which also softens its edge
 COVERS = 0.5  # share of the warped garment from which on nothing of the photo shows through
 
