@@ -35,8 +35,9 @@ def day_shown(
         ConfigError: a value that is not allowed; the message names it.
     """
     config = parse_config(DayConfig, options, "bench day")
-    told = {"target_ongoing_requests": _numbers("--targets", targets), "min_replicas": _whole("--least", least)}
-    policies = variants(config, **told)
+    policies = variants(
+        config, target_ongoing_requests=_numbers("--targets", targets), min_replicas=_whole("--least", least)
+    )
     for what, one in policies:
         parse_config(DayConfig, one.model_dump(), f"bench day with {what}")
     table = Table(title=f"a day with {config.peak_per_s:g} requests/s at its peak, {config.service_s:g} s each")

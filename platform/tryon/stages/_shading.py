@@ -57,19 +57,27 @@ def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
     near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH, COARSE)
     known = np.minimum(near_by[1] * 2, 1)
     light = known * near_by[0] + (1 - known) * far[0] * np.minimum(far[1] * 2, 1)
-    out = cv2.resize(np.exp(light), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(out, *LIMITS).astype(np.float32)
+    return np.clip(_resized(np.exp(light), (width, height), cv2.INTER_LINEAR), *LIMITS)
 
 
 def _mean(values: Float32, weights: Float32, sigma: float, coarse: int = 1) -> tuple[Float32, Float32]:
     """Weighted means around each pixel, and how much weight there is; worked out at a fraction of the size."""
     size = values.shape[1], values.shape[0]
-    small = (max(1, size[0] // coarse), max(1, size[1] // coarse))
-    sums, total = values * weights, weights
-    if coarse > 1:
-        sums, total = (cv2.resize(plane, small, interpolation=cv2.INTER_AREA) for plane in (sums, total))
-    sums, total = (cv2.GaussianBlur(plane, (0, 0), sigma / coarse) for plane in (sums, total))
+    sums, total = (_blurred(plane, sigma, coarse) for plane in (values * weights, weights))
     mean = sums / np.maximum(total, np.float32(1e-4))
+    if coarse == 1:
+        return mean, total
+    return _resized(mean, size, cv2.INTER_LINEAR), _resized(total, size, cv2.INTER_LINEAR)
+
+
+def _blurred(plane: Float32, sigma: float, coarse: int) -> Float32:
+    """A plane at a fraction of its size, blurred; sigma is in px of the whole."""
     if coarse > 1:
-        mean, total = (cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (mean, total))
-    return np.asarray(mean, dtype=np.float32), np.asarray(total, dtype=np.float32)
+        size = max(1, plane.shape[1] // coarse), max(1, plane.shape[0] // coarse)
+        plane = _resized(plane, size, cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma / coarse), dtype=np.float32)
+
+
+def _resized(plane: Float32, size: tuple[int, int], how: int) -> Float32:
+    """A plane at (width, height) px."""
+    return np.asarray(cv2.resize(plane, size, interpolation=how), dtype=np.float32)

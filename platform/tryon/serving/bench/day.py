@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from tryon.config import Config
 from tryon.serving.config import AutoscalingConfig
 
-DAY_S = 86_400.0
+Float64 = npt.NDArray[np.float64]
+
 PEAKS = ((12.5, 1.6, 0.7), (20.0, 2.2, 1.0))  # hour, width in hours, height
 
 
@@ -77,7 +79,7 @@ class Day:
     curve: list[tuple[float, float, int, float]] = field(default_factory=list)
 
 
-def rate_at(config: DayConfig, hours: np.ndarray) -> np.ndarray:
+def rate_at(config: DayConfig, hours: Float64) -> Float64:
     """Requests a second at hours of the day."""
     shape = np.zeros_like(hours, dtype=np.float64)
     for centre, width, height in PEAKS:
@@ -89,7 +91,7 @@ def rate_at(config: DayConfig, hours: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(crowd, rate * config.flash, rate))
 
 
-def arrivals(config: DayConfig, rng: np.random.Generator) -> np.ndarray:
+def arrivals(config: DayConfig, rng: np.random.Generator) -> Float64:
     """Times of all requests, s from midnight, in order."""
     minutes = np.arange(int(config.hours * 60))
     counts = rng.poisson(rate_at(config, (minutes + 0.5) / 60) * 60)
