@@ -134,7 +134,7 @@ def _last_screen(out: Path, result: Evaluation, http_s: float, total_s: float) -
         "",
         "[bold]What next[/bold]",
         "  make demo PERSON=me.jpg GARMENT=shirt.jpg           your own photos",
-        "  .venv/bin/tryon serve                               the service, to stay up, with the bundle of the package",
+        "  .venv/bin/tryon serve                               the service, to stay up",
         "  .venv/bin/tryon data annotate photos/ --out mine    your own data set",
         "  .venv/bin/tryon --help                              everything else",
     ]
