@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.table import Table
 
@@ -16,6 +16,7 @@ from tryon.console import console, say
 from tryon.errors import ConfigError
 from tryon.serving.bench.day import Day, DayConfig, simulate_day, variants
 
+N = TypeVar("N", int, float)
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -36,7 +37,9 @@ def day_shown(
     """
     config = parse_config(DayConfig, options, "bench day")
     policies = variants(
-        config, target_ongoing_requests=_numbers("--targets", targets), min_replicas=_whole("--least", least)
+        config,
+        target_ongoing_requests=_parsed("--targets", targets, float, "numbers"),
+        min_replicas=_parsed("--least", least, int, "whole numbers"),
     )
     for what, one in policies:
         parse_config(DayConfig, one.model_dump(), f"bench day with {what}")
@@ -86,17 +89,9 @@ def _print_curve(day: Day) -> None:
         console.print(f"{name:<9} {bars}  most {top:.0f}", highlight=False)
 
 
-def _numbers(name: str, values: Sequence[str]) -> list[float]:
+def _parsed(name: str, values: Sequence[str], kind: type[N], what: str) -> list[N]:
     try:
-        return [float(value) for value in values]
+        return [kind(value) for value in values]
     except ValueError as error:
-        text = f"{name} {','.join(values)} must be numbers with commas between"
-        raise ConfigError(text, code="config-invalid", field=name) from error
-
-
-def _whole(name: str, values: Sequence[str]) -> list[int]:
-    try:
-        return [int(value) for value in values]
-    except ValueError as error:
-        text = f"{name} {','.join(values)} must be whole numbers with commas between"
+        text = f"{name} {','.join(values)} must be {what} with commas between"
         raise ConfigError(text, code="config-invalid", field=name) from error

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tryon.sample import Label, Row
 from tryon.stages._region import Region, paint
 from tryon.stages._shading import shading
+from tryon.stages.agnostic import LOWER, UPPER
 from tryon.stages.base import RowStage
 
 UInt8 = npt.NDArray[np.uint8]
@@ -24,9 +25,9 @@ Float32 = npt.NDArray[np.float32]
 
 # What each category takes off.
 REPLACED: Mapping[str, tuple[Label, ...]] = {
-    "upper": (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF),
-    "lower": (Label.SKIRT, Label.PANTS, Label.BELT, Label.DRESS),
-    "dress": (Label.UPPER_CLOTHES, Label.DRESS, Label.SCARF, Label.SKIRT, Label.PANTS, Label.BELT),
+    "upper": UPPER,
+    "lower": (*LOWER, Label.DRESS),
+    "dress": (*UPPER, *LOWER),
 }
 MARGIN = 0.005  # of the image's height, around the old garment: its shadow, and what the parse is off
 REDUCED = 4  # the old garment is grown at a fourth of the size, which also softens its edge
