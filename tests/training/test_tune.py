@@ -353,6 +353,16 @@ def ended(out: Path) -> dict[str, tuple[str, list[str]]]:
     }
 
 
+def assert_none_cut_short(out: Path) -> None:
+    """A trial of that search that has ended came to its end, or to a step where trials are compared."""
+    info = read_search(str(next(Path(f"{out}-tune").glob("gmm-*"))))
+    assert info is not None
+    for trial in info.trials:
+        assert trial.state in ("waiting", "running", "pruned", "finished"), trial
+        assert trial.state != "finished" or trial.step == 120, trial
+        assert trial.state != "pruned" or trial.step in (20, 40, 80), trial
+
+
 def wait_for_trials(process: subprocess.Popen[bytes], out: Path, log: Path, number: int) -> None:
     """Until so many have ended."""
     deadline = time.monotonic() + 300
@@ -383,12 +393,14 @@ def test_a_killed_search_is_restored_and_no_trial_that_has_ended_runs_again(smal
     assert process.wait(60) == 0, log.read_text()
     assert re.search(r"stopped with \d+ of 12 trials ended; the same command goes on", log.read_text())
     assert before.items() <= ended(out).items(), "neither trained nor written again"
+    assert_none_cut_short(out)
     before = ended(out)
     assert not out.exists()
     process = start(space, small_data, out, log)
     assert process.wait(280) == 0, log.read_text()
     after = ended(out)
     assert len(after) == 12
+    assert_none_cut_short(out)
     assert before.items() <= after.items(), "neither trained nor written again"
     assert load_bundle(str(out)).manifest.networks["warp"].size == (64, 48)
     for found in find_runs([f"{out}-tune"]).runs:

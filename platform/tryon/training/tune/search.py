@@ -245,6 +245,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._watch = watch
         self._stop = stop
         self._begun = time.monotonic()
+        self._ended = {trial.number for trial in info.trials if trial.state not in ("waiting", "running")}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         del iteration, trials, info
@@ -265,13 +266,18 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._end(trials, trial, "ERROR")
 
     def take(self, trials: list[Any]) -> None:
-        """Takes how Tune's trials stand."""
-        self._keep([_record(self._spec, trial, trial.status) for trial in trials])
+        """Takes how Tune's trials stand; one that it stops because all of them stop has not ended."""
+        self._keep([self._standing(trial) for trial in trials])
+
+    def _standing(self, trial: Any) -> Trial:
+        cut_off = trial.status == "TERMINATED" and trial.config[NUMBER] not in self._ended
+        return _record(self._spec, trial, "PENDING" if cut_off else trial.status)
 
     def _end(self, trials: list[Any], trial: Any, status: str) -> None:
         """A trial has ended, though Tune does not say so in its status yet."""
         ended = _record(self._spec, trial, status)
-        others = [_record(self._spec, other, other.status) for other in trials if other is not trial]
+        self._ended.add(ended.number)
+        others = [self._standing(other) for other in trials if other is not trial]
         self._keep([*others, ended])
         _mark(self._spec, ended)
         took_s = self._info.took_s + time.monotonic() - self._begun  # so that a part that is killed counts
