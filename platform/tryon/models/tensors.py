@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tryon.images import resize
-from tryon.sample import CATEGORIES, NUM_LABELS, Joint, Label
+from tryon.sample import CATEGORIES, Joint, Label
 
 Size = tuple[int, int]
 # Limbs whose place decides where skin and sleeves go; each is one channel of the limb map.
@@ -55,9 +56,9 @@ def images_to_tensor(images: Sequence[npt.NDArray[np.uint8]], size: Size) -> Ten
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
-def masks_to_tensor(masks: Sequence[npt.NDArray[np.uint8]], size: Size, top: float = 1.0) -> Tensor:
-    """uint8 (H, W) masks with values 0..top to float32 (b, 1, h, w) in [0, 1]."""
-    stacked = np.stack([resize(mask.astype(np.float32), *size) for mask in masks])
+def masks_to_tensor(masks: Sequence[npt.NDArray[Any]], size: Size, top: float = 1.0) -> Tensor:
+    """Masks (H, W), uint8 or float32, with values 0..top to float32 (b, 1, h, w) in [0, 1]."""
+    stacked = np.stack([resize(mask.astype(np.float32, copy=False), *size) for mask in masks])
     return torch.from_numpy(stacked).unsqueeze(1).div_(top)
 
 
@@ -74,9 +75,9 @@ def tensor_to_alpha(masks_b1hw: Tensor) -> npt.NDArray[np.uint8]:
 
 def labels_to_mask(parses: Sequence[npt.NDArray[np.uint8]], labels: Sequence[Label], size: Size) -> Tensor:
     """float32 (b, 1, h, w), 1 where the parse has one of the labels."""
-    table = np.zeros(NUM_LABELS, dtype=np.uint8)
+    table = np.zeros(256, dtype=np.float32)
     table[list(labels)] = 1
-    return masks_to_tensor([table[parse] for parse in parses], size)
+    return masks_to_tensor([np.asarray(cv2.LUT(parse, table)) for parse in parses], size)
 
 
 def poses_to_tensor(batch: Mapping[str, Any], size: Size, of: str = "agnostic_mask") -> Tensor:

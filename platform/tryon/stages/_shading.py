@@ -19,6 +19,7 @@ RIM = 3  # px off the parse's edge
 OFF_COLOUR = 12.0  # Lab units of a and b from the garment's own colour: more is print
 OFF_LIGHT = 28.0  # of L: more is print
 MIN_PLAIN = 0.7  # share of the garment: less is a pattern
+L_UNIT = 100 / 255  # of L in 8 bits
 FLOOR = 8.0  # of L, added: the ratios of dark cloth are the camera's noise
 FOLD, REACH = 1.2, 12.0  # px, sigmas: noise is smaller than folds; how far light is continued where it is unknown
 COARSE = 4  # times, for the latter
@@ -41,23 +42,32 @@ def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
     scale = min(1.0, HEIGHT / size[0])
     small = (max(8, round(width * scale)), max(8, round(height * scale)))
     lab = cv2.cvtColor(cv2.resize(image, small, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-    light_of, chroma = lab[..., 0].astype(np.float32) * np.float32(100 / 255), lab[..., 1:].astype(np.int16)
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
-    inside = cv2.erode(cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST), rim) > 0
-    if int(inside.sum()) < small[0] * small[1] // 50:
+    inside = cv2.erode(cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST), rim)
+    area = cv2.countNonZero(inside)
+    if area < small[0] * small[1] // 50:
         return None
-    own, tint = float(np.median(light_of[inside])), np.median(chroma[inside], axis=0).astype(np.int16)
-    near = (np.abs(chroma - tint).max(axis=-1) < OFF_COLOUR) & (np.abs(light_of - own) < OFF_LIGHT)
-    plain = (inside & near).astype(np.float32)
-    if plain.sum() < MIN_PLAIN * inside.sum():
+    own = np.array([_median(lab, plane, inside) for plane in range(3)])
+    off = np.array([OFF_LIGHT / L_UNIT, OFF_COLOUR, OFF_COLOUR])
+    near = cv2.inRange(lab, np.floor(own - off) + 1, np.ceil(own + off) - 1)
+    plain = cv2.bitwise_and(inside, near)
+    if cv2.countNonZero(plain) < MIN_PLAIN * area:
         return None
-    ratio = np.log((light_of + FLOOR) / np.float32(own + FLOOR)).astype(np.float32)
-    spread = float(ratio[plain > 0].std())
+    logs = np.log((np.arange(256) * L_UNIT + FLOOR) / (own[0] * L_UNIT + FLOOR)).astype(np.float32)
+    ratio = np.asarray(cv2.LUT(np.ascontiguousarray(lab[..., 0]), logs), dtype=np.float32)
+    spread = float(cv2.meanStdDev(ratio, mask=plain)[1][0, 0])
     ratio *= np.float32(min(1.0, SPREAD / max(spread, 1e-6)))
+    plain = np.minimum(plain, 1).astype(np.float32)
     near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH, COARSE)
     known = np.minimum(near_by[1] * 2, 1)
     light = known * near_by[0] + (1 - known) * far[0] * np.minimum(far[1] * 2, 1)
     return np.clip(_resized(np.exp(light), (width, height), cv2.INTER_LINEAR), *LIMITS)
+
+
+def _median(lab: UInt8, plane: int, mask: UInt8) -> int:
+    """Of a plane's values where the mask is not 0."""
+    counts = cv2.calcHist([lab], [plane], mask, [256], [0, 256])[:, 0].cumsum()
+    return int(np.searchsorted(counts, counts[-1] / 2))
 
 
 def _mean(values: Float32, weights: Float32, sigma: float, coarse: int = 1) -> tuple[Float32, Float32]:

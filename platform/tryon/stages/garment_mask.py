@@ -98,9 +98,10 @@ def fit_backdrop(lab: Float32) -> Backdrop:
         residual = _length(samples - terms @ coef)
         inlier = residual < limit
     spread = float(np.median(residual[inlier])) * 0.85 if inlier.any() else float("inf")
-    across = (np.arange(width, dtype=np.float32) / width - 0.5)[None, :, None] * coef[1]
-    down = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None, None] * coef[2]
-    return Backdrop(across + (down + coef[0]), spread, bool(inlier.mean() >= PLAIN_SHARE))
+    across = (np.arange(width, dtype=np.float32) / width - 0.5)[:, None] * coef[1]
+    down = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None] * coef[2] + coef[0]
+    colour = np.tile(down, (1, width)) + across.ravel()  # rows of width * 3: broadcasting over a last axis of 3 is slow
+    return Backdrop(colour.reshape(lab.shape), spread, bool(inlier.mean() >= PLAIN_SHARE))
 
 
 def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,4 +25,4 @@ class Paste(RowStage):
         place = Placement.of_vector(row["person_placement"])
         generated = place.crop(row["tryon"], photo.shape)
         mask = place.crop(row["agnostic_mask"], photo.shape, nearest=True)
-        return {"result": np.where(mask[..., None] > 0, generated, photo), "result_mask": mask}
+        return {"result": cv2.copyTo(generated, mask, photo.copy()), "result_mask": mask}

@@ -58,12 +58,15 @@ class Preserve(RowStage):
         worn = self._worn(row["parse"], row["category"])
         light = shading(region.of(row["person"]), region.of(worn), (mask.shape[0], mask.shape[1]))
         if light is not None:
-            made *= (1 + alpha * (light - 1))[..., None]
+            made *= cv2.merge([1 + alpha * (light - 1)] * 3)
         new = alpha / COVERS
-        drawn = np.minimum(np.maximum(self._grown(worn, region), new), 1)[..., None]
+        drawn = np.minimum(np.maximum(self._grown(worn, region), new), 1)
         person = region.of(row["person"]).astype(np.float32)
+        made -= person
+        made *= cv2.merge([drawn] * 3)
+        made += person
         out = tryon.copy()
-        paint(out, region, mask, person + drawn * (made - person))
+        paint(out, region, mask, made)
         return {"tryon": out}
 
     @staticmethod
