@@ -41,9 +41,11 @@ def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
     height, width = worn.shape
     scale = min(1.0, HEIGHT / size[0])
     small = (max(8, round(width * scale)), max(8, round(height * scale)))
-    lab = cv2.cvtColor(cv2.resize(image, small, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    lab: UInt8 = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_RGB2LAB), dtype=np.uint8)
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
-    inside = cv2.erode(cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST), rim)
+    reduced_worn = cv2.resize(worn, small, interpolation=cv2.INTER_NEAREST)
+    inside: UInt8 = np.asarray(cv2.erode(reduced_worn, rim), dtype=np.uint8)
     area = cv2.countNonZero(inside)
     if area < small[0] * small[1] // 50:
         return None
@@ -57,8 +59,8 @@ def shading(image: UInt8, worn: UInt8, size: tuple[int, int]) -> Float32 | None:
     ratio = np.asarray(cv2.LUT(np.ascontiguousarray(lab[..., 0]), logs), dtype=np.float32)
     spread = float(cv2.meanStdDev(ratio, mask=plain)[1][0, 0])
     ratio *= np.float32(min(1.0, SPREAD / max(spread, 1e-6)))
-    plain = np.minimum(plain, 1).astype(np.float32)
-    near_by, far = _mean(ratio, plain, FOLD), _mean(ratio, plain, REACH, COARSE)
+    weights: Float32 = np.minimum(plain, 1).astype(np.float32)
+    near_by, far = _mean(ratio, weights, FOLD), _mean(ratio, weights, REACH, COARSE)
     known = np.minimum(near_by[1] * 2, 1)
     light = known * near_by[0] + (1 - known) * far[0] * np.minimum(far[1] * 2, 1)
     return np.clip(_resized(np.exp(light), (width, height), cv2.INTER_LINEAR), *LIMITS)
