@@ -40,7 +40,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorResponse} for code in (400, 401, 403, 413, 415, 422, 429, 503, 504)
 }
 SPIN_LESS = {"GOMP_SPINCOUNT": "20000"}
-AHEAD = 4  # batches that a replica has taken, with the one at work: others wait in the ingress, which asks now and then
+AHEAD = 8  # batches that a replica has taken, with the one at work: to ask again for those that wait takes CPU time
 REFUSALS = 1000  # requests that are being refused, or ask for what takes no time, beside those that are let in
 IMAGES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for media in MEDIA}}}
 

@@ -33,6 +33,8 @@ PROCESSES = {
     "RAY_worker_niceness": "0",
     # Of two cores the controller takes 4 % at Ray's tenth of a second, 1 % at this.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # Encoded photos and results go with the call; only arrays are worth the object store's own round trips.
+    "RAY_max_direct_call_object_size": "2000000",
 }
 
 
