@@ -138,7 +138,7 @@ def _compared(
                     **(peers if part.with_peers else {}),
                 }
                 for kind, send in sends.items():
-                    _checked(closed_loop(send, 1, num=2), f"warm-up of {kind}")
+                    _checked(closed_loop(send, 1, num=config.requests), f"warm-up of {kind}")
                 for repeat in range(config.repeats):
                     for kind, clients in _turns(config, part, list(sends)):
                         num = config.requests if clients == 1 else 3 * config.requests
