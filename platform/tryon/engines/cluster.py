@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -155,3 +157,20 @@ def worker_cpus() -> int:
     if not ray.is_initialized():
         return physical_cpus()
     return max(1, int(ray.cluster_resources().get("CPU", 1)) - SPARE_CPUS)
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets while the body runs, so that what is told to end ends well.
+
+    To be entered after `ray_session`: Ray sets a handler of its own when it starts, which aborts the process.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from tryon.config import parse_config
-from tryon.engines.cluster import ray_session
+from tryon.engines.cluster import ray_session, stop_on_sigterm
 from tryon.errors import ConfigError
 from tryon.serving.config import ServeConfig
 from tryon.serving.guard import check_open
@@ -104,7 +103,7 @@ def running_service(config: ServeConfig, host: str, port: int) -> Iterator[str]:
 def serve_forever(
     path: Path, *, bundle: str | None, host: str | None, port: int | None, keys: str | None = None
 ) -> None:
-    """Runs the service of a config file until Ctrl-C.
+    """Runs the service of a config file until Ctrl-C or SIGTERM.
 
     Args:
         path: file of `serve_configs/`.
@@ -121,8 +120,8 @@ def serve_forever(
     with running_service(config, host or file.host, port or file.port) as url:
         print(f"try-on service on {url}: POST /api/v1/tryon, GET /api/v1/health, docs at {url}/docs", flush=True)
         print("Ctrl-C ends it", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        with stop_on_sigterm() as stop, contextlib.suppress(KeyboardInterrupt):
+            stop.wait()
 
 
 def prefer_serving() -> None:

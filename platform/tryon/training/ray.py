@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from tryon.data.ingest import Split, ray_dataset
-from tryon.engines.cluster import physical_cpus, ray_session
+from tryon.engines.cluster import physical_cpus, ray_session, stop_on_sigterm
 from tryon.errors import TrainError, TryonError
 from tryon.training.loop import Metrics, Stopped
 from tryon.training.ray_batches import RayEpochs
 from tryon.training.recipes.base import Batches
-from tryon.training.run import RunSpec, stop_on_sigterm
+from tryon.training.run import RunSpec
 from tryon.training.worker import OnMetrics, Place, store_of, train_here
 
 POLL_S = 0.5

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +14,7 @@ from tryon import storage
 from tryon.config import parse_config
 from tryon.data.ingest import LocalBatches, check_fields
 from tryon.data.shards import Manifest, read_manifest
+from tryon.engines.cluster import stop_on_sigterm
 from tryon.errors import ConfigError
 from tryon.models import bundle as bundles
 from tryon.models.contract import load_saved_state
@@ -254,20 +252,6 @@ def run_in_process(spec: RunSpec, on_metrics: OnMetrics, local: LocalBatches | N
 
     with stop_on_sigterm() as stop:
         return train_here(spec, batches, val_batches, on_metrics, Place(should_stop=stop.is_set))
-
-
-@contextmanager
-def stop_on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets while the body runs: a run that is told to end saves what it has and can go on."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
-        yield event
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def validation_figures(metrics: Mapping[str, float]) -> Metrics:

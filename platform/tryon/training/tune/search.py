@@ -19,12 +19,12 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 
 from tryon import storage
-from tryon.engines.cluster import dashboard_url, physical_cpus, ray_session
+from tryon.engines.cluster import dashboard_url, physical_cpus, ray_session, stop_on_sigterm
 from tryon.errors import ConfigError, TrainError
 from tryon.models import bundle as bundles
 from tryon.training.info import read_info, write_status
 from tryon.training.recipes.registry import recipe_class
-from tryon.training.run import NOT_DECISIVE, RunSpec, stop_on_sigterm, validation_figures, write_bundle
+from tryon.training.run import NOT_DECISIVE, RunSpec, validation_figures, write_bundle
 from tryon.training.state import load_checkpoint
 from tryon.training.tune.check import SearchSpec
 from tryon.training.tune.choose import scheduler_of, searcher_of
