@@ -168,7 +168,7 @@ def follow(page: Path, folder: Path) -> list[str]:
     for block in BLOCK.findall(page.read_text()):
         for words in commands(smaller(block)):
             line = shlex.join(words)
-            if any(text in line for text in ELSEWHERE) or words[0] in ("curl",):
+            if any(text in line for text in ELSEWHERE) or words[0] == "curl":
                 continue
             assert words[0] == ".venv/bin/tryon", line
             if words[1] == "serve":

@@ -47,6 +47,11 @@ class Trial(Config):
         """Of its folder."""
         return f"trial-{self.number:02d}"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will be trained of it."""
+        return self.state not in ("waiting", "running")
+
 
 class SearchInfo(Config):
     """What `search.json` holds."""

@@ -53,7 +53,7 @@ def kind_of(trial: Trial, best: int | None) -> str:
     """How a trial is drawn."""
     if trial.number == best:
         return "best"
-    return "pruned" if trial.state in ("waiting", "running") else trial.state
+    return trial.state if trial.has_ended else "pruned"
 
 
 def _coordinates(info: SearchInfo, order: Sequence[Trial], space: dict[str, Range]) -> str:

@@ -112,7 +112,7 @@ def run_search(spec: SearchSpec, watch: Watch, *, dashboard: bool = True) -> Sea
     info = read_search(spec.folder) or new_search(spec)
     info = info.model_copy(update={"status": "running"})
     write_search(spec.folder, info)
-    if len(info.trials) < spec.search.num_trials or any(t.state in ("waiting", "running") for t in info.trials):
+    if len(info.trials) < spec.search.num_trials or not all(trial.has_ended for trial in info.trials):
         info = _run_trials(spec, info, watch, dashboard)
     return conclude(spec, info)
 
@@ -169,7 +169,7 @@ def _run_trials(spec: SearchSpec, info: SearchInfo, watch: Watch, dashboard: boo
         trials = follow.trials
         for trial in trials:
             _mark(spec, trial)
-        ended = [trial for trial in trials if trial.state not in ("waiting", "running")]
+        ended = [trial for trial in trials if trial.has_ended]
         complete = len(ended) == spec.search.num_trials
         status = "running" if complete else "stopped"
         took_s = info.took_s + time.monotonic() - begun
@@ -245,7 +245,7 @@ class _Follow(tune.Callback):  # type: ignore[misc]
         self._watch = watch
         self._stop = stop
         self._begun = time.monotonic()
-        self._ended = {trial.number for trial in info.trials if trial.state not in ("waiting", "running")}
+        self._ended = {trial.number for trial in info.trials if trial.has_ended}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         del iteration, trials, info
