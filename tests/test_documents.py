@@ -36,6 +36,8 @@ JOBS = {  # what is submitted, as the verb that does it here
     "annotate": ["data", "annotate"], "train": ["train"], "tune": ["tune"], "evaluate": ["evaluate"],
     "batch_tryon": ["data", "tryon"], "build_bundle": ["train"],
 }  # fmt: skip
+# As it was before a test changed it: a service's own settings, which its test left here, are not a newcomer's.
+NEWCOMER = {**os.environ, "COLUMNS": "200"}
 GROUP_OPTIONS = {"--help", "--version"}
 # What a reader puts his own words for.
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_./\[\]=…-]*$|…|\.\.\.")
@@ -175,9 +177,8 @@ def follow(page: Path, folder: Path) -> list[str]:
                 serve_and_ask(folder, words)
             else:
                 done = subprocess.run(
-                    words, cwd=folder, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True,
-                    check=False, timeout=240,
-                )  # fmt: skip
+                    words, cwd=folder, env=NEWCOMER, capture_output=True, text=True, check=False, timeout=240
+                )
                 assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
             ran.append(line)
     return ran
@@ -187,7 +188,7 @@ def serve_and_ask(folder: Path, words: list[str]) -> None:
     """Starts the service as the page says, asks it as the page says, and ends it."""
     port = free_port()
     with (folder / "serve.log").open("wb") as log:
-        server = subprocess.Popen([*words, "--port", str(port)], cwd=folder, stdout=log, stderr=log)
+        server = subprocess.Popen([*words, "--port", str(port)], cwd=folder, env=NEWCOMER, stdout=log, stderr=log)
         try:
             text = (ROOT / "README.md").read_text()
             (found,) = (line for block in BLOCK.findall(text) for line in commands(block) if line[0] == "curl")

@@ -134,7 +134,7 @@ def _push(bundle: str, model: str) -> int:
 def test_pushes_at_once_never_share_a_number(tmp_path: Path) -> None:
     bundles = [make_bundle(tmp_path / str(seed), seed) for seed in range(WRITERS)]
     model = str(tmp_path / "registry" / "shirt")
-    with multiprocessing.get_context("fork").Pool(WRITERS) as pool:
+    with multiprocessing.get_context("spawn").Pool(WRITERS) as pool:
         numbers = pool.starmap(_push, [(bundle, model) for bundle in [*bundles, bundles[0]]])
     assert sorted(numbers[:WRITERS]) == list(range(1, WRITERS + 1))
     assert numbers[WRITERS] == numbers[0], "the same bundle at the same time is the same version"
@@ -174,7 +174,7 @@ def _promote(model: str, number: int) -> str:
 
 
 def test_of_promotions_by_several_processes_one_wins(model: str) -> None:
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         ends = pool.starmap(_promote, [(model, number) for number in (1, 2, 3)])
     assert ends.count("won") == 1
     winner = read_aliases(model)["production"].version
