@@ -57,12 +57,12 @@ def ray_head(log: Path, *, num_cpus: int, env: dict[str, str] | None = None) -> 
 
 @contextmanager
 def ray_worker(head: Head, log: Path, *, num_cpus: int, resources: str = "{}") -> Iterator[int]:
-    """A second node that joins the head; gives the process id of its `ray start`."""
+    """A node that joins the head; gives the process id of its `ray start`."""
     command = [RAY, "start", f"--address={head.gcs}", "--block", f"--num-cpus={num_cpus}", *_ports()]
     command += ["--node-ip-address=127.0.0.1", f"--resources={resources}"]
-    before = num_nodes(head)
+    before = live_nodes(head)
     with session(command, log, head.env) as process:
-        wait_for(lambda: process.poll() is not None or num_nodes(head) > before, START_S, "the second node")
+        wait_for(lambda: process.poll() is not None or bool(live_nodes(head) - before), START_S, "a node")
         assert process.poll() is None, log.read_text()
         yield process.pid
 
@@ -74,10 +74,10 @@ def dashboard_is_up(address: str) -> bool:
         return False
 
 
-def num_nodes(head: Head) -> int:
-    """Nodes alive, as the dashboard counts them."""
+def live_nodes(head: Head) -> set[str]:
+    """Ids of the nodes that live, as the dashboard tells."""
     try:
         reply = requests.get(f"{head.dashboard}/api/v0/nodes", timeout=10).json()
     except (requests.RequestException, ValueError):
-        return 0
-    return sum(node["state"] == "ALIVE" for node in reply["data"]["result"]["result"])
+        return set()
+    return {node["node_id"] for node in reply["data"]["result"]["result"] if node["state"] == "ALIVE"}

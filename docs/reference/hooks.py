@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -29,6 +30,11 @@ CONFIGS = (
     "tryon.serving.jobs.config:JobsConfig",
     "tryon.serving.bench.day:DayConfig",
 )
+METRICS = {
+    "Service": "tryon.serving.metrics",
+    "Data jobs": "tryon.engines.metrics",
+    "Training": "tryon.training.metrics",
+}
 
 
 def commands() -> str:
@@ -62,10 +68,12 @@ def _shown(value: Any) -> str:
 
 
 def metrics() -> str:
-    """The table that the service's own module has."""
-    import tryon.serving.metrics as counted
-
-    return (counted.__doc__ or "").split("\n\n", 1)[1]
+    """The tables that the modules have which count."""
+    parts = []
+    for title, module in METRICS.items():
+        counted = import_module(module)
+        parts.append(f"## {title}\n\n" + (counted.__doc__ or "").split("\n\n", 1)[1].strip())
+    return "\n\n".join(parts)
 
 
 WRITTEN: Mapping[str, Callable[[], str]] = {

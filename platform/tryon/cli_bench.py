@@ -181,3 +181,30 @@ def bench_day(
     from tryon.show_day import day_shown
 
     day_shown(read_options(config, set_ or []), targets.split(","), least.split(","), late, out)
+
+
+@bench_app.command("video")
+def bench_video(
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle whose warp is measured. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
+    ] = None,
+    walks: Annotated[int, typer.Option(min=1, max=1000, help="Simulated persons.")] = 4,
+    frames: Annotated[int, typer.Option(min=3, max=100_000, help="Of each walk, at 25 a second.")] = 40,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px.")] = "256x192",
+    every: Annotated[int, typer.Option(min=1, max=25, help="The warp is predicted for each so many-th frame.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same walks.")] = 0,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Measure how much the warp of a film flickers, frame by frame and smoothed, on simulated walks.
+
+    Example: tryon bench video --walks 8
+    """
+    from tryon.config import parse_size
+    from tryon.show_video import bench_video_shown
+
+    told = {"walks": walks, "frames": frames, "size": parse_size(size), "every": every, "seed": seed}
+    bench_video_shown({**told, **({"bundle": bundle} if bundle else {})}, out)

@@ -11,6 +11,13 @@ data_app = typer.Typer(
     help="Data sets: from raw photos to clean, annotated shards, and looking at them.", no_args_is_help=True
 )
 
+BundleOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time
+    typer.Option(
+        "--bundle",
+        help="Bundle URI, or REGISTRY/NAME@production. Default: $TRYON_BUNDLE, else the one that comes with tryon.",
+    ),
+]
 ActorsOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--actors", min=0, help="Parallel actors, one CPU each; 0 runs here without Ray. Default: all CPUs."),

@@ -492,9 +492,12 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
         wait_for(lambda: ("done",) in prometheus.query("sum by (status) (ray_tryon_jobs)"), 60, "the jobs")
         in_flight = "sum(ray_tryon_in_flight)"
         wait_for(lambda: set(prometheus.query(in_flight).values()) == {0.0}, 60, "the end of all requests")
-        for panel in json.loads((ROOT / "cluster/grafana/dashboards/service.json").read_text())["panels"]:
-            for target in panel["targets"]:
-                prometheus.query(target["expr"].replace("$__rate_interval", "1m"))  # it is understood
+        by_end = "sum by (end) (ray_tryon_job_items_total)"
+        wait_for(lambda: prometheus.query(by_end).get(("done",), 0) > 0, 60, "the items")
+        for name in ("service", "jobs"):
+            for panel in json.loads((ROOT / f"cluster/grafana/dashboards/{name}.json").read_text())["panels"]:
+                for target in panel["targets"]:
+                    prometheus.query(target["expr"].replace("$__rate_interval", "1m"))  # it is understood
 
 
 def test_docs_and_schema(url: str) -> None:

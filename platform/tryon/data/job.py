@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from tryon.config import StageSpec
 from tryon.data.probe import deadly_items
 from tryon.data.shards import Manifest, ManifestWriter, Parent, finished_shard, write_shard
 from tryon.data.sources.base import Source
-from tryon.engines.dataset import ShardReport, run_shards
+from tryon.engines.dataset import ShardReport, counted_stages, run_shards
 from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.errors import TryonError
 from tryon.sample import ERROR_FIELDS, Batch, Row, num_rows
@@ -34,6 +35,8 @@ class Job:
         fields: columns of the shards.
         config: what is written into the manifest, and decides whether an earlier run's shard can be taken.
         parents: data sets and folders the rows come from.
+        shared: so many of the stages see the rows, too, that a task reads for the sake of those beside them
+            (`Source.owns`); after these stages they are dropped.
     """
 
     source: Source
@@ -41,6 +44,7 @@ class Job:
     fields: tuple[str, ...]
     config: dict[str, Any]
     parents: tuple[Parent, ...] = field(default=())
+    shared: int = 0
 
     @property
     def annotators(self) -> dict[str, int]:
@@ -51,17 +55,25 @@ class Job:
         """Over everything that decides a shard's bytes: config, stages, their versions, columns, the task itself."""
         stages = [spec.model_dump(mode="json") for spec in self.specs]
         parents = [parent.sha256 for parent in self.parents]
-        told = [self.config, stages, self.annotators, self.fields, parents, repr(task)]
+        told = [self.config, stages, self.annotators, self.fields, parents, repr(task)]  # `shared` follows from stages
         return storage.sha256(json.dumps(told, sort_keys=True, default=str).encode())[:16]
 
 
 class JobWorker:
-    """Reads, annotates and writes one shard at a time."""
+    """Reads, annotates and writes one shard at a time.
+
+    Attributes:
+        name: URI of the data set that is written.
+    """
 
     def __init__(self, job: Job, out: str) -> None:
+        self.name = out
+        self._on_stage = counted_stages(out)
         self._job = job
         self._out = out
         self._pipeline = build_pipeline(job.specs, given_fields(job.source), fill_missing=True)
+        self._shared = self._pipeline.part(0, job.shared)
+        self._rest = self._pipeline.part(job.shared)
         self._deadly: dict[str, str] = {}
 
     def process(self, shard: int, task: Any) -> ShardReport:
@@ -70,7 +82,7 @@ class JobWorker:
         done = finished_shard(self._out, shard, task_hash)
         if done is not None:
             return done
-        batch = self._run(self._batch(task))
+        batch = self._run(self._batch(task), task)
         return write_shard(self._out, shard, batch, self._job.fields, task_hash)
 
     def suspect(self, shard: int, task: Any) -> None:
@@ -88,16 +100,22 @@ class JobWorker:
                 _set_error(batch, i, CRASHED, self._deadly[row_id])
         return batch
 
-    def _run(self, batch: Batch) -> Batch:
+    def _run(self, batch: Batch, task: Any) -> Batch:
         """The pipeline over a batch. Where a stage fails, for which no row is blamed, the rows are tried one by one."""
         try:
-            return self._pipeline(batch)
+            return self._stages(batch, task)
         except (TryonError, MemoryError):
             raise
         except Exception as error:
             if not self._blame(batch):
                 raise error from None
-            return self._pipeline(batch)
+            return self._stages(batch, task)
+
+    def _stages(self, batch: Batch, task: Any) -> Batch:
+        batch = self._shared(batch, self._on_stage)
+        own = [self._job.source.owns(task, row_id) for row_id in batch["id"]]
+        batch = {name: list(itertools.compress(column, own)) for name, column in batch.items()}
+        return self._rest(batch, self._on_stage)
 
     def _blame(self, batch: Batch) -> bool:
         found = False

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tryon.engines.cluster import worker_cpus
+from tryon.engines.in_process import OnStage
 from tryon.errors import TryonError
+
+if TYPE_CHECKING:
+    from tryon.engines.metrics import ShardMetrics
 
 # Tasks handed to Ray Data at once: the driver never holds more, and each segment ends with a wait for its last shard,
 # so a segment is long against the number of actors.
@@ -51,7 +57,7 @@ class ShardWorker(Protocol):
     """Processes shard tasks; constructed once in each actor.
 
     A worker may also have a method ``suspect(shard, task)``: it is called before a shard whose last attempt may have
-    ended an actor, to find out which rows did it.
+    ended an actor, to find out which rows did it; and a `name` for what is counted (`tryon.engines.metrics`).
     """
 
     def process(self, shard: int, task: Any) -> ShardReport:
@@ -71,6 +77,7 @@ class _Actor:
         cv2.setNumThreads(1)  # one actor a core; OpenCV's own threads would fight the other actors
         self._make_worker = make_worker
         self._worker: ShardWorker | None = None
+        self._metrics: ShardMetrics | None = None
         # The first task of an actor that died and came back is the one it died of.
         self._suspicious = bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
@@ -80,14 +87,37 @@ class _Actor:
         return {"outcome": [pickle.dumps(outcome) for outcome in outcomes]}
 
     def _outcome(self, shard: int, task: Any) -> ShardReport | TryonError:
+        start = time.perf_counter()
         try:
             self._worker = self._worker or self._make_worker()
             if self._suspicious and hasattr(self._worker, "suspect"):
                 self._worker.suspect(shard, task)
             self._suspicious = False
-            return self._worker.process(shard, task)
+            report = self._worker.process(shard, task)
         except TryonError as fault:
             return fault
+        self._counted(self._worker).shard(report, time.perf_counter() - start)
+        return report
+
+    def _counted(self, worker: ShardWorker) -> ShardMetrics:
+        from tryon.engines.metrics import ShardMetrics
+
+        self._metrics = self._metrics or ShardMetrics(getattr(worker, "name", type(worker).__name__))
+        return self._metrics
+
+
+def counted_stages(job: str) -> OnStage | None:
+    """What counts the stages' times of a job in a process of Ray; None in one without.
+
+    Args:
+        job: see `tryon.engines.metrics`.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from tryon.engines.metrics import ShardMetrics
+
+    return ShardMetrics(job).stage
 
 
 def run_shards(

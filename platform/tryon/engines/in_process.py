@@ -60,6 +60,12 @@ class Pipeline:
                 on_stage(stage.name, time.perf_counter() - start)
         return batch
 
+    def part(self, start: int, stop: int | None = None) -> Pipeline:
+        """Some of the stages, the same objects, for a batch that has been through those before them."""
+        before = (name for stage in self.stages[:start] for name in stage.adds)
+        given = dict.fromkeys((*self.given, *before))
+        return Pipeline(self.stages[start:stop], given, fill_missing=self._fill_missing)
+
     def run_row(self, row: Row, on_stage: OnStage | None = None) -> Row:
         """Runs all stages over one sample.
 

@@ -64,7 +64,7 @@ class Ingress:
         self._router = Router(config, groups, self._metrics)
         self._jobs: JobHost | None = None
         if config.jobs is not None:
-            self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch)
+            self._jobs = JobHost(config.jobs, self.tryon_files, self._fetcher.fetch, self._metrics.item)
 
     async def reconfigure(self, told: Mapping[str, Any]) -> None:
         """Called by Ray Serve when the deployment's `user_config` changes: a `BundlesConfig`.

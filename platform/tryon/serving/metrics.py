@@ -10,6 +10,8 @@
 | tryon_lost_replicas_total | program | requests that were run again because their replica died |
 | tryon_in_flight | | requests of an ingress process that are not answered yet |
 | tryon_jobs | status | batch jobs in the store |
+| tryon_job_items_total | end | tries of batch jobs' items: done, or the code of the fault; busy costs no attempt |
+| tryon_job_item_seconds | | of a try that was done, from lease to end |
 """
 
 from __future__ import annotations
@@ -82,6 +84,15 @@ class IngressMetrics:
     def _jobs(self) -> metrics.Gauge:
         return metrics.Gauge("tryon_jobs", "batch jobs in the store", tag_keys=("status",))
 
+    @cached_property
+    def _items(self) -> metrics.Counter:
+        return metrics.Counter("tryon_job_items_total", "tries of batch jobs' items", tag_keys=("end",))
+
+    @cached_property
+    def _item_seconds(self) -> metrics.Histogram:
+        text = "of an item's try that was done, seconds"
+        return metrics.Histogram("tryon_job_item_seconds", text, boundaries=REQUEST_BUCKETS)
+
     def answered(self, route: str, status: int, code: str, seconds: float) -> None:
         """A request was answered."""
         self._requests.inc(tags={"route": route, "status": str(status), "code": code})
@@ -99,6 +110,12 @@ class IngressMetrics:
         """Jobs by status."""
         for status, num in counts.items():
             self._jobs.set(num, tags={"status": status})
+
+    def item(self, end: str, seconds: float) -> None:
+        """A try of a batch job's item has ended."""
+        self._items.inc(tags={"end": end})
+        if end == "done":
+            self._item_seconds.observe(seconds)
 
 
 class Counted:

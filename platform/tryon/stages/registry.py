@@ -28,6 +28,7 @@ STAGES: Mapping[str, str] = {
     "quality": "tryon.stages.quality:Quality",
     "fingerprint": "tryon.stages.fingerprint:Fingerprint",
     "warp": "tryon.stages.warp:Warp",
+    "warp_clip": "tryon.stages.warp_clip:WarpClip",
     "synthesize": "tryon.stages.synthesize:Synthesize",
     "synthesize_unwarped": "tryon.stages.synthesize:SynthesizeUnwarped",
     "refine": "tryon.stages.refine:Refine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +36,38 @@ class Warp(NetworkStage):
 
     name = "warp"
     role = "warp"
-    reads = CONDITION_READS
+    reads: ClassVar[tuple[str, ...]] = CONDITION_READS
     adds = ("warped_garment", "warped_mask")
 
     @torch.inference_mode()
     def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         inputs = self._condition(batch)
         network = cast("WarpNetwork", self._network)
-        with autocast(self._device):
-            field = network.field(inputs).float()
+        field = self._field(network, inputs, batch)
         regions = self._regions(
             network, inputs["garment_mask"], field, [image.shape[:2] for image in batch["agnostic"]]
         )
         return [self._warp_one(network, batch, i, field[i : i + 1], regions[i]) for i in range(num)]
+
+    @torch.inference_mode()
+    def grids(self, batch: Mapping[str, list[Any]], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """The predicted sampling grids, for measuring: float32 (n, height, width, 2) in [-1, 1].
+
+        Args:
+            batch: the `reads` columns of rows that are all in order.
+            size: (height, width) px of the grids.
+        """
+        network = cast("WarpNetwork", self._network)
+        field = self._field(network, self._condition(batch), batch)
+        return network.at(field, size)[0].float().cpu().numpy()
+
+    def _field(
+        self, network: WarpNetwork, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]
+    ) -> torch.Tensor:
+        """The predicted warps, float32, a row a sample."""
+        del batch
+        with autocast(self._device):
+            return network.field(inputs).float()
 
     def _regions(
         self, network: WarpNetwork, masks: torch.Tensor, field: torch.Tensor, sizes: Sequence[tuple[int, int]]

@@ -2,11 +2,13 @@
 
 MLflow goes where ``MLFLOW_TRACKING_URI`` says, Weights & Biases where ``WANDB_MODE``, ``WANDB_DIR`` and
 ``WANDB_BASE_URL`` say. What is told to them goes out with the next checkpoint, so that a run that is killed and goes
-on from there tells no step twice.
+on from there tells no step twice. Where Ray runs, the last figures are among its metrics too
+(`tryon.training.metrics`).
 """
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -202,16 +204,21 @@ class Trackers:
             "mlflow": lambda: Mlflow(uri, info),
             "wandb": lambda: Wandb(uri, info),
         }
-        self._open: dict[TrackerName, Tracker] = {}
+        self._open: dict[str, Tracker] = {}
         for name in names:
             self._guarded(name, lambda name=name: self._open.update({name: makers[name]()}))  # type: ignore[misc]
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            from tryon.training.metrics import RunMetrics
+
+            self._open["ray"] = RunMetrics(info.name)
 
     def each(self, act: Callable[[Tracker], None]) -> None:
         """Does something with each."""
         for name, tracker in list(self._open.items()):
             self._guarded(name, lambda tracker=tracker: act(tracker))  # type: ignore[misc]
 
-    def _guarded(self, name: TrackerName, act: Callable[[], None]) -> None:
+    def _guarded(self, name: str, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:  # noqa: BLE001 - whatever a service far away does, the run goes on

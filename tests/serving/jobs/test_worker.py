@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Bench:
         self.uploads = UploadStore(self.store.database, str(folder / "uploads"), 3600.0)
         self.results = folder / "results"
         self.fetched: list[tuple[str, str | None]] = []
+        self.ends: list[str] = []
 
     def submit(self, *items: dict[str, Any], **options: Any) -> None:
         self.store.submit(NewJob("job", "shop", options, list(items), "h", 3600.0))
@@ -49,7 +51,12 @@ class Bench:
         config: WorkerConfig = QUICK,
         fetch: Callable[[str, str | None], Awaitable[bytes]] | None = None,
     ) -> Worker:
-        return Worker(self.store, self.uploads, str(self.results), tryon, fetch or self.fetch, config)
+        count = self.count
+        return Worker(self.store, self.uploads, str(self.results), tryon, fetch or self.fetch, config, count)
+
+    def count(self, end: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.ends.append(end)
 
     async def run(self, worker: Worker, until: Callable[[], bool]) -> None:
         """Runs a worker until something is so, and stops it."""
@@ -135,6 +142,9 @@ def test_a_fault_of_the_input_is_for_good_and_one_of_the_moment_is_not(bench: Be
     assert (late.attempts, late.fault) == (3, Fault("deadline", "the try-on took longer than 1 s (3 tries)"))
     assert upload.fault is not None
     assert (upload.state, upload.fault.code, upload.fault.field) == (ItemState.FAILED, "upload-missing", "person_id")
+    assert Counter(bench.ends) == {
+        "url-missing": 1, "url-timeout": 2, "done": 1, "no-person": 1, "deadline": 3, "upload-missing": 1
+    }  # fmt: skip
 
 
 def test_an_unforeseen_fault_tells_nothing_of_the_inside(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import threading
 from tryon.errors import StorageError
 from tryon.serving.jobs.config import JobsConfig
 from tryon.serving.jobs.service import JobService, open_jobs, run_jobs
-from tryon.serving.jobs.worker import Fetch, TryOn
+from tryon.serving.jobs.worker import Fetch, OnItem, TryOn
 
 logger = logging.getLogger("ray.serve")
 
@@ -21,12 +21,14 @@ class JobHost:
         config: where jobs are kept, and their bounds.
         tryon: see `tryon.serving.jobs.worker.Worker`.
         fetch: see there.
+        on_item: see there.
     """
 
-    def __init__(self, config: JobsConfig, tryon: TryOn, fetch: Fetch) -> None:
+    def __init__(self, config: JobsConfig, tryon: TryOn, fetch: Fetch, on_item: OnItem) -> None:
         self._config = config
         self._tryon = tryon
         self._fetch = fetch
+        self._on_item = on_item
         self._service: JobService | None = None
         self._opening = threading.Lock()
         self._stop = asyncio.Event()
@@ -74,4 +76,4 @@ class JobHost:
 
     async def _run(self) -> None:
         service = await asyncio.to_thread(self.service)
-        await run_jobs(service, self._tryon, self._fetch, self._stop)
+        await run_jobs(service, self._tryon, self._fetch, self._stop, on_item=self._on_item)

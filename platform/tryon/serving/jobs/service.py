@@ -15,7 +15,7 @@ from tryon.serving.jobs.database import open_database
 from tryon.serving.jobs.store import JobStore
 from tryon.serving.jobs.uploads import UploadStore
 from tryon.serving.jobs.webhooks import Post, WebhookSender, service_secret
-from tryon.serving.jobs.worker import Fetch, TryOn, Worker
+from tryon.serving.jobs.worker import Fetch, OnItem, TryOn, Worker
 
 logger = logging.getLogger("ray.serve")
 
@@ -73,7 +73,12 @@ def open_jobs(config: JobsConfig) -> JobService:
 
 
 async def run_jobs(
-    service: JobService, tryon: TryOn, fetch: Fetch, stop: asyncio.Event, post: Post | None = None
+    service: JobService,
+    tryon: TryOn,
+    fetch: Fetch,
+    stop: asyncio.Event,
+    post: Post | None = None,
+    on_item: OnItem = lambda end, seconds: None,
 ) -> None:
     """Works items off, sends webhooks and removes what has expired, until `stop` is set. Any number of processes may.
 
@@ -83,9 +88,10 @@ async def run_jobs(
         fetch: see `Worker`.
         stop: set it from the same event loop.
         post: see `WebhookSender`; None: to public addresses.
+        on_item: see `Worker`.
     """
     config = service.config
-    worker = Worker(service.store, service.uploads, config.results, tryon, fetch, config.worker)
+    worker = Worker(service.store, service.uploads, config.results, tryon, fetch, config.worker, on_item)
     sender = await asyncio.to_thread(WebhookSender, service.store.database, config.webhooks, post)
     await asyncio.gather(worker.run(stop), sender.run(stop), _sweep_until(service, stop))
 

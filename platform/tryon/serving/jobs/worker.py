@@ -24,6 +24,7 @@ from tryon.write_once import write_once
 
 Fetch = Callable[[str, str | None], Awaitable[bytes]]
 TryOn = Callable[[bytes, bytes, BatchOptions, str], Awaitable[bytes]]
+OnItem = Callable[[str, float], None]
 # What another try may not meet; every other fault of an input is the same the next time.
 RETRIED = (
     "deadline",
@@ -54,6 +55,7 @@ class Worker:
             `BusyError` where the service takes no more at the moment, a `TryonError` where it cannot be done.
         fetch: given a URL and the input's name, gives the file, as `tryon.serving.fetch.Fetcher.fetch` does.
         config: leases and pauses.
+        on_item: told how each try ended (done, lost, cancelled, busy, or the code of the fault) and its seconds.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Worker:
         tryon: TryOn,
         fetch: Fetch,
         config: WorkerConfig | None = None,
+        on_item: OnItem = lambda end, seconds: None,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._store = store
@@ -72,6 +75,7 @@ class Worker:
         self._tryon = tryon
         self._fetch = fetch
         self._config = config or WorkerConfig()
+        self._on_item = on_item
         self._at_work: dict[asyncio.Task[None], Lease] = {}
         self._busy_s = 0.0
         self._resume_s = 0.0  # of time.monotonic
@@ -139,21 +143,31 @@ class Worker:
 
     async def _work(self, lease: Lease) -> None:
         """One item from lease to end."""
+        start = time.monotonic()
+        end = await self._try(lease)
+        self._on_item(end, time.monotonic() - start)
+
+    async def _try(self, lease: Lease) -> str:
+        """How it ended, in a word."""
         try:
-            await self._do(lease)
-        except BusyError:
+            finish = await self._do(lease)
+        except BusyError as error:
             self._busy_s = min(max(2 * self._busy_s, FIRST_BUSY_S), self._config.longest_pause_s)
             self._resume_s = time.monotonic() + self._busy_s * random.uniform(0.5, 1.0)
             await self._settle(self._store.release, lease)
+            return error.code
         except TryonError as error:
             fault = Fault(error.code, error.message, error.field)
             pause_s = self._pause_s(lease) if error.code in RETRIED else None
             await self._settle(self._store.fail, lease, fault, pause_s)
+            return error.code
         except Exception as error:
             logger.error("item %s of job %s failed", lease.position, lease.job_id, exc_info=error)
             await self._settle(self._store.fail, lease, INTERNAL, self._pause_s(lease))
+            return INTERNAL.code
+        return "done" if finish == Finish.KEPT else finish.value
 
-    async def _do(self, lease: Lease) -> None:
+    async def _do(self, lease: Lease) -> Finish:
         pair = Pair.model_validate(lease.inputs)
         options = BatchOptions.model_validate(lease.options)
         if pair.category is not None:
@@ -164,8 +178,10 @@ class Worker:
             data = await self._make(lease, pair, options)
             self._busy_s = 0.0
             await asyncio.to_thread(write_once, uri, data)
-        if await self._settle(self._store.finish, lease, uri) == Finish.CANCELLED:
+        finish = await self._settle(self._store.finish, lease, uri)
+        if finish == Finish.CANCELLED:
             await asyncio.to_thread(storage.delete, uri)
+        return finish
 
     async def _make(self, lease: Lease, pair: Pair, options: BatchOptions) -> bytes:
         """Bounded in time: the lease of a try that hangs would be renewed for ever."""
