@@ -20,9 +20,11 @@ import typer.main
 import yaml
 
 from tests.conftest import ROOT
+from tests.video.films import write_film
 from tryon.cli import app
 from tryon.codec import encode_jpeg
 from tryon.data.simulator import simulate
+from tryon.data.simulator.walk import walk
 from tryon.serving.run import free_port
 
 PAGES = (
@@ -112,7 +114,8 @@ TINY = "--set steps=2 --set batch_size=4 --set size=[128,96] --set num_workers=0
 SMALLER = (
     (r"--num \d+ --size 256x192", "--num 24 --size 128x96"),
     (r"--set steps=\d+", TINY),
-    (r"(tryon (?:data (?:synth|annotate|unwarp|tryon)|evaluate) )", r"\1--actors 0 "),  # Ray starts in 5 s each time
+    # Ray starts in 5 s each time.
+    (r"(tryon (?:data (?:synth|annotate|unwarp|tryon)|evaluate|video) )", r"\1--actors 0 "),
     ("s3://shop/models", "shop/models"),
 )  # fmt: skip
 ELSEWHERE = {
@@ -135,6 +138,7 @@ def folder(tmp_path: Path) -> Path:
     tops = [row for index in range(14) if (row := simulate(5, index, 512, 384))["category"] == "upper"]
     for name, row, field in (("me", tops[0], "person"), ("friend", tops[1], "person"), ("shirt", tops[1], "garment")):
         (tmp_path / f"{name}.jpg").write_bytes(encode_jpeg(row[field], 92))
+    write_film(tmp_path / "walk.mp4", [row["person"] for row in walk(5, 4, 256, 192)])
     pairs = {"person_url": ["me.jpg", "friend.jpg"], "garment_url": ["shirt.jpg", "shirt.jpg"]}
     pyarrow.parquet.write_table(pyarrow.table(pairs), tmp_path / "pairs.parquet")
     return tmp_path
@@ -229,6 +233,7 @@ def test_the_readme_works_from_its_first_line_to_its_last(folder: Path) -> None:
         "bundles/mine/bundle.json",
         "shirt.png",
         "out/eval/report.html",
+        "out/walk-in-shirt.mp4",
     ):
         assert (folder / made).is_file(), made
 

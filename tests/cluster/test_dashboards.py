@@ -17,8 +17,9 @@ from tests.serving.prometheus_server import Prometheus, prometheus_server
 from tryon.config import StageSpec
 from tryon.data.job import Job, run_job
 from tryon.data.simulator import simulate
-from tryon.data.sources.base import Source
+from tryon.data.sources.base import Source, error_row
 from tryon.engines.cluster import ray_session
+from tryon.errors import DataError
 from tryon.sample import Row
 from tryon.serving.run import free_port
 from tryon.training.run import check_run, run
@@ -38,13 +39,15 @@ class Slow(Source):
     licence = "Apache-2.0"
 
     def tasks(self) -> Iterable[int]:
-        yield from range(24)
+        yield from range(16)
 
     def read(self, task: int) -> list[Row]:
         time.sleep(0.4)
         rows = [simulate(3, 2 * task + i, 96, 72) for i in range(2)]
-        rows[0]["person"] = None if task % 4 == 0 else rows[0]["person"]
-        return [{name: row[name] for name in self.fields} for row in rows]
+        told = [{name: row[name] for name in self.fields} for row in rows]
+        if task % 4 == 0:
+            told[0] = error_row(rows[0]["id"], DataError("damaged", code="photo-damaged"), "photo-damaged", "read")
+        return told
 
 
 def questions(name: str) -> dict[str, str]:
