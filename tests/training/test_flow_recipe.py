@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tryon.data.shards import read_shard, resize_row
+from tryon.errors import BundleError
 from tryon.models.bundle import load_bundle
 from tryon.models.flow import PARSE_CLASSES
 from tryon.models.layers import identity_grid
@@ -154,6 +155,21 @@ def test_a_bundle_that_the_warp_stage_runs(small_data: str, tmp_path: Path) -> N
         assert warped["warped_garment"][i].shape == (*shape, 3)
         assert warped["warped_mask"][i].shape == shape
         assert warped["warped_mask"][i].max() > 0
+
+
+def test_a_run_goes_on_from_a_bundle(small_data: str, tmp_path: Path) -> None:
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    told = {"size": SIZE, "steps": 1, "batch_size": 4, "num_workers": 0, "network": TINY, "learning_rate": 1e-12}
+    on = {**told, "options": {"start": "bundle"}, "weight_decay": 0.0}
+    run(check_run("flow", small_data, first, {**told, "seed": 7}), lambda _: None)
+    run(check_run("flow", small_data, second, on, first), lambda _: None)
+    before, after = (load_bundle(uri).network("warp")[0].state_dict() for uri in (first, second))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    assert load_bundle(second).manifest.networks["warp"].training["config"]["options"] == {"start": "bundle"}
+    with pytest.raises(BundleError, match="give --bundle"):
+        check_run("flow", small_data, str(tmp_path / "third"), on)
+    with pytest.raises(BundleError, match="a warp of another kind"):
+        check_run("flow", small_data, str(tmp_path / "third"), {**on, "network": {}}, first)
 
 
 def test_synthesis_and_refinement_train_on_a_frozen_flow(small_data: str, tmp_path: Path) -> None:

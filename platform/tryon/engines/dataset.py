@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # so a segment is long against the number of actors.
 SEGMENT = 4096
 TASKS_AN_ACTOR = 64
-RETRIES = 3  # of a shard whose actor died
+RETRIES = 3  # of a shard whose actor died, and of all that are left where Ray Data gave up
+LOST_S = 2.0  # until a cluster knows what it has lost
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def run_shards(
     """Runs all tasks and yields their reports as they come, in no order.
 
     An actor that dies is started again and its shard with it; the rows that killed it are asked for once
-    (see `ShardWorker`), so that they can be set aside.
+    (see `ShardWorker`), so that they can be set aside. Where a node is lost and Ray Data gives up with it, what is left
+    begins anew on the others.
 
     Args:
         tasks: one picklable task a shard, streamed; the shard's number is its place.
@@ -144,7 +146,28 @@ def run_shards(
         return
     size = num_actors or worker_cpus()
     while segment := list(itertools.islice(numbered, max(SEGMENT, TASKS_AN_ACTOR * size))):
-        yield from _run_segment(segment, make_worker, min(size, len(segment)))
+        yield from _run_to_the_end(segment, make_worker, size)
+
+
+def _run_to_the_end(
+    segment: list[tuple[int, Any]], make_worker: Callable[[], ShardWorker], num_actors: int
+) -> Iterator[ShardReport]:
+    """A segment, begun anew where what ran it was lost; given up where that happens again and again for nothing."""
+    from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
+
+    left = dict(segment)
+    tries = 0
+    while left:
+        try:
+            for report in _run_segment(list(left.items()), make_worker, min(num_actors, len(left))):
+                del left[report.shard]
+                tries = 0
+                yield report
+        except (ActorUnavailableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError):
+            tries += 1
+            if tries > RETRIES:
+                raise
+            time.sleep(LOST_S)
 
 
 def _run_segment(

@@ -185,6 +185,7 @@ def build(args: ServeConfig | Mapping[str, Any]) -> serve.Application:
     front = serve.deployment(
         serve.ingress(routes)(Ingress),
         name="ingress",
+        num_replicas=config.num_replicas,
         max_ongoing_requests=config.max_queued_requests + REFUSALS,
         ray_actor_options={"num_cpus": config.num_cpus},
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from tryon.models.bundle import Role
+from tryon.config import Config, parse_config
+from tryon.errors import BundleError
+from tryon.models.bundle import Bundle, Role
 from tryon.models.flow import PARSE_CLASSES, Flow, FlowPrediction
 from tryon.models.gmm import apply_grid
 from tryon.models.losses import masked_l1, second_differences, total_variation
@@ -27,6 +30,14 @@ WEIGHTS = {"image": 1.0, "mask": 1.0, "parse": 0.5, "tv": 0.02, "smooth": 0.05, 
 KNOWN_WEIGHTS = {"image": 0.2}  # where the true flow is there: looks say less than it, and say it more noisily
 
 
+class FlowOptions(Config):
+    """What a run begins with."""
+
+    start: Literal["random", "bundle"] = Field(
+        "random", description="bundle: go on from the flow of the starting bundle, e.g. on other data"
+    )
+
+
 class FlowRecipe(Recipe):
     """L1 of the warped garment and mask at each level, cross-entropy of the parse, TV and second-order smoothness.
 
@@ -40,6 +51,29 @@ class FlowRecipe(Recipe):
     optional = ("true_flow",)
     best_metric = "-val_l1"
     defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "muon", "learning_rate": 3e-3}
+    options_class: ClassVar[type[Config]] = FlowOptions
+
+    def __init__(
+        self,
+        network_config: Mapping[str, Any],
+        size: tuple[int, int],
+        bundle: Bundle | None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """As `Recipe`, and brings the network to where the run begins.
+
+        Raises:
+            BundleError: the bundle has no flow to go on from, or one of another size.
+            ConfigError: of `Recipe`.
+        """
+        super().__init__(network_config, size, bundle, options)
+        if self.options.start == "bundle":
+            go_on_from(self.network, bundle)
+
+    @classmethod
+    def goes_on(cls, options: Mapping[str, Any]) -> bool:
+        told: FlowOptions = parse_config(FlowOptions, options, f"options of {cls.__name__}")
+        return told.start == "bundle"
 
     def prepare(self, batch: Mapping[str, Any]) -> Tensors:
         tensors = warp_tensors(batch, self.size)
@@ -68,6 +102,23 @@ class FlowRecipe(Recipe):
             seen = {**tensors, "true_valid": tensors["true_valid"] * (tensors["worn_mask"] > 0.5)}
             figures["val_flow_epe_visible_px"] = end_point_error(grid, seen, self.size)
         return warp_shown(warped, mask, tensors), figures
+
+
+def go_on_from(network: nn.Module, bundle: Bundle | None) -> None:
+    """Takes over the weights of a bundle's flow.
+
+    Raises:
+        BundleError: there is none, or it is of another kind or size.
+    """
+    if bundle is None:
+        text = "start = 'bundle' goes on from a trained flow: give --bundle, or train it first"
+        raise BundleError(text, code="bundle-missing", field="--bundle")
+    trained, _ = bundle.network("warp")
+    own = network.config
+    if not isinstance(trained, Flow) or trained.config != own:
+        text = f"bundle {bundle.uri} has a warp of another kind: {getattr(trained, 'config', None)!r}"
+        raise BundleError(f"{text}, not {own!r}", code="weights-mismatch", field="network")
+    network.load_state_dict(trained.state_dict())
 
 
 def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, int]) -> Tensor:
