@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ class Asking:
         self._answered: list[float] = []  # when each answered request was begun
         self._faults: list[str] = []
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
+        self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
@@ -139,8 +140,11 @@ def nodes_with_a_replica(head: Head) -> int:
     return len({one["node_id"] for one in replicas if one["state"] == "RUNNING"} & live_nodes(head))
 
 
-def recovered(since: float, what: str, condition: Callable[[], bool]) -> None:
-    wait_for(condition, LONG_S, what)
+def recovered(
+    process: subprocess.Popen[bytes], log: Path, since: float, what: str, condition: Callable[[], bool]
+) -> None:
+    wait_for(lambda: process.poll() is not None or condition(), LONG_S, what)
+    assert condition(), log.read_text()
     print(f"{what}: {time.monotonic() - since:.1f} s after the node was lost")  # noqa: T201 - the figure of the test
 
 
@@ -155,33 +159,35 @@ def test_a_node_is_lost_while_data_is_annotated_a_network_trained_and_a_service_
 
 
 def annotate(cluster: Cluster, photos: Path, folder: Path) -> Path:
+    log = folder / "annotate.log"
     alone, out = folder / "alone", folder / "data"
     config = AnnotateConfig(layers=LAYERS)
     run_job(annotate_job(open_source(str(photos)), config, str(photos)), str(alone), num_actors=0)
     command = [str(SCRIPT), "data", "annotate", str(photos), "--out", str(out), "--layers", ",".join(LAYERS)]
-    with session([*command, "--actors", "4"], folder / "annotate.log", cluster.env) as process:
+    with session([*command, "--actors", "4"], log, cluster.env) as process:
         wait_for(lambda: process.poll() is not None or bool(shards(out)), LONG_S, "the first shard")
-        assert process.poll() is None, (folder / "annotate.log").read_text()
+        assert process.poll() is None, log.read_text()
         before = len(shards(out))
         lost = cluster.lose()
-        recovered(lost, "annotate wrote its next shard", lambda: len(shards(out)) > before)
-        assert process.wait(LONG_S) == 0, (folder / "annotate.log").read_text()
+        recovered(process, log, lost, "annotate wrote its next shard", lambda: len(shards(out)) > before)
+        assert process.wait(LONG_S) == 0, log.read_text()
     assert shards(out) == shards(alone)
     return out
 
 
 def train(cluster: Cluster, data: Path, folder: Path) -> None:
+    log = folder / "train.log"
     bundle = folder / "bundle"
     options = [word for key, value in TRAINING.items() for word in ("--set", f"{key}={value}")]
     command = [str(SCRIPT), "train", "gmm", "--data", str(data), "--out", str(bundle), *options]
-    with session(command, folder / "train.log", cluster.env) as process:
+    with session(command, log, cluster.env) as process:
         wait_for(lambda: process.poll() is not None or last_step(bundle) >= 10, LONG_S, "the first steps")
-        assert process.poll() is None, (folder / "train.log").read_text()
+        assert process.poll() is None, log.read_text()
         assert [len(workers(node)) for node in cluster.nodes] == [1, 1]
         lost, before = cluster.lose(), last_step(bundle)
-        recovered(lost, "training wrote its next checkpoint", lambda: last_step(bundle) > before)
+        recovered(process, log, lost, "training wrote its next checkpoint", lambda: last_step(bundle) > before)
         cluster.add()
-        assert process.wait(LONG_S) == 0, (folder / "train.log").read_text()
+        assert process.wait(LONG_S) == 0, log.read_text()
     (run,) = Path(f"{bundle}-runs").iterdir()
     lines = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines == list(range(1, int(TRAINING["steps"]) + 1)), "no line twice, none missing"
@@ -189,6 +195,7 @@ def train(cluster: Cluster, data: Path, folder: Path) -> None:
 
 
 def serve(cluster: Cluster, bundle: str, folder: Path) -> None:
+    log = folder / "serve.log"
     rows = (simulate(5, 0, 256, 192), simulate(5, 1, 256, 192))
     config: dict[str, Any] = yaml.safe_load((ROOT / "serve_configs" / "local.yaml").read_text())
     (group,) = config["applications"][0]["args"]["groups"]
@@ -199,18 +206,18 @@ def serve(cluster: Cluster, bundle: str, folder: Path) -> None:
     file.write_text(yaml.safe_dump(config))
     port = free_port()
     command = [str(SCRIPT), "serve", "--config", str(file), "--bundle", bundle, "--port", str(port)]
-    with session(command, folder / "serve.log", cluster.env) as process:
+    with session(command, log, cluster.env) as process:
         wait_for(lambda: process.poll() is not None or is_healthy(port), LONG_S, "the service")
-        assert process.poll() is None, (folder / "serve.log").read_text()
+        assert process.poll() is None, log.read_text()
         wait_for(lambda: nodes_with_a_replica(cluster.head) == 2, LONG_S, "a replica on each node")
         asking = Asking(f"http://127.0.0.1:{port}", encode_jpeg(rows[0]["person"]), encode_jpeg(rows[1]["garment"]))
         wait_for(lambda: asking.answered_since(0), LONG_S, "the first answer")
         lost = cluster.lose()
-        recovered(lost, "the service answered", lambda: asking.answered_since(lost))
+        recovered(process, log, lost, "the service answered", lambda: asking.answered_since(lost))
         cluster.add()
-        recovered(lost, "a node that came has a replica", lambda: nodes_with_a_replica(cluster.head) == 2)
+        recovered(process, log, lost, "a new node had a replica", lambda: nodes_with_a_replica(cluster.head) == 2)
         answered, faults = asking.end()
         assert not faults, faults
         assert answered > 2
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / "serve.log").read_text()
+        assert process.wait(60) == 0, log.read_text()

@@ -232,8 +232,11 @@ class _Board:
 
     def __init__(self, on_metrics: OnMetrics, stop: threading.Event) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self.actor = ray.remote(num_cpus=0)(_Lines).remote()
+        # Where the driver is: another node may be lost, and the run goes on.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.actor = ray.remote(num_cpus=0, scheduling_strategy=here)(_Lines).remote()
         self.figures: Metrics = {}
         self.stopped_at: int | None = None
         self.fault: TryonError | None = None
