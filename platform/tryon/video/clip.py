@@ -95,10 +95,13 @@ def open_clip(uri: str) -> Clip:
     with _opened(uri) as container:
         if not container.streams.video:
             raise _fault(uri, "it has no pictures")
+        if container.format.name.endswith("_pipe") or container.format.name == "image2":
+            raise _fault(uri, "it is a picture, no film: `tryon infer` takes pictures")
         stream = container.streams.video[0]
         rate = stream.average_rate or stream.guessed_rate
+        time_base = stream.time_base  # not to be had once the film is closed
         times = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None})
-        if not times or not rate or stream.time_base is None:
+        if not times or not rate or time_base is None:
             raise _fault(uri, "its frames have no times")
         has_sound = bool(container.streams.audio)
     with _opened(uri) as container:
@@ -108,7 +111,7 @@ def open_clip(uri: str) -> Clip:
         height, width = _upright(first).shape[:2]
     if max(height, width) > MAX_SIDE:
         raise _fault(uri, f"its frames are {width}x{height} px; at most {MAX_SIDE} a side are taken")
-    return Clip(uri, tuple(times), stream.time_base, rate, (height, width), has_sound)
+    return Clip(uri, tuple(times), time_base, rate, (height, width), has_sound)
 
 
 def read_frames(clip: Clip, start: int, stop: int) -> Iterator[tuple[int, UInt8]]:
