@@ -17,17 +17,20 @@ SOURCE = ROOT / "platform" / "tryon"
 HEAVY = ("torch", "ray", "mediapipe", "cv2", "pyarrow")
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = (
-    ("__init__", "errors", "sample", "config", "storage", "listing", "options", "codec", "images", "write_once"),
+    ("__init__", "errors", "sample", "config", "storage", "listing", "options", "codec", "images", "write_once",
+     "smoothing"),
     ("charts", "curves", "parallel", "page", "console"),
     ("models",),
     ("stages",),
     ("engines", "measured"),
     ("data", "training", "evaluation"),
+    ("video",),
     ("serving", "client"),  # which share the bodies of the API
     (
         "show", "show_data", "show_models", "show_plan", "show_runs", "show_registry", "show_tune", "infer",
         "extract_photo", "demo", "submit", "doctor", "cli", "cli_data", "cli_look", "cli_runs", "cli_models",
         "cli_tune", "cli_bench", "show_bench", "show_day", "cli_keys", "show_keys", "remote",
+        "cli_tryon", "show_video",
     ),
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
