@@ -76,3 +76,11 @@ def smooth_poses(poses: Float32, weights: Sequence[float] = POSE_WINDOW) -> Floa
     places = smooth(poses[..., :2] * sure, weights) / np.maximum(total, 1e-6)
     seen = sure > 0
     return np.where(seen, np.concatenate([places, total], axis=-1), poses).astype(np.float32)
+
+
+def steady_poses(numbers: Sequence[int], poses: Sequence[Float32]) -> list[Float32]:
+    """`smooth_poses` over each of the `runs` of frames; arguments as there."""
+    steady = list(poses)
+    for start, stop in runs(numbers, poses):
+        steady[start:stop] = smooth_poses(np.stack(steady[start:stop]))
+    return steady

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,12 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def is_running() -> bool:
+    """Whether this process is part of a Ray; does not import it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _be_patient() -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tryon.engines.cluster import worker_cpus
+from tryon.engines.cluster import is_running, worker_cpus
 from tryon.engines.in_process import OnStage
 from tryon.errors import TryonError
 
@@ -113,8 +112,7 @@ def counted_stages(job: str) -> OnStage | None:
     Args:
         job: see `tryon.engines.metrics`.
     """
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if not is_running():
         return None
     from tryon.engines.metrics import ShardMetrics
 

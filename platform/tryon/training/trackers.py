@@ -8,7 +8,6 @@ on from there tells no step twice. Where Ray runs, the last figures are among it
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tryon import storage
+from tryon.engines.cluster import is_running
 from tryon.errors import ConfigError
 from tryon.options import dotted
 from tryon.training.info import RunInfo, Status
@@ -207,8 +207,7 @@ class Trackers:
         self._open: dict[str, Tracker] = {}
         for name in names:
             self._guarded(name, lambda name=name: self._open.update({name: makers[name]()}))  # type: ignore[misc]
-        ray = sys.modules.get("ray")
-        if ray is not None and ray.is_initialized():
+        if is_running():
             from tryon.training.metrics import RunMetrics
 
             self._open["ray"] = RunMetrics(info.name)

@@ -15,7 +15,7 @@ from tryon.data.simulator.walk import walk
 from tryon.engines.in_process import build_pipeline
 from tryon.models.bundle import default_bundle
 from tryon.sample import Row
-from tryon.smoothing import runs, smooth_poses
+from tryon.smoothing import steady_poses
 from tryon.stages.warp import Warp
 from tryon.stages.warp_clip import WarpClip
 
@@ -66,22 +66,15 @@ def bench_video(config: VideoBenchConfig, on_walk: Callable[[int], None] = lambd
         seen = annotate({name: [row[name] for row in rows] for name in GIVEN})
         kept = [i for i, code in enumerate(seen["error_code"]) if code is None]
         batch = {name: [column[i] for i in kept] for name, column in seen.items()}
+        steady = steady_poses([int(one) for one in batch["id"]], batch["pose"])
         for name, stage in ways.items():
-            told = batch if name == "frame by frame" else {**batch, "pose": steady(batch)}
+            told = batch if name == "frame by frame" else {**batch, "pose": steady}
             found[name].append(_measured(stage, rest(told), [rows[i] for i in kept]))
         on_walk(done + 1)
     return {
         name: Steadiness(flicker_px=flicker, epe_px=epe, warp_ms=ms)
         for name, (flicker, epe, ms) in ((name, np.mean(values, axis=0)) for name, values in found.items())
     }
-
-
-def steady(batch: Mapping[str, list[Any]]) -> list[Float32]:
-    """A clip's poses smoothed in time."""
-    poses = np.stack(batch["pose"])
-    for start, stop in runs([int(one) for one in batch["id"]], batch["pose"]):
-        poses[start:stop] = smooth_poses(poses[start:stop])
-    return list(poses)
 
 
 def _measured(stage: Warp, batch: dict[str, list[Any]], rows: Sequence[Row]) -> tuple[float, float, float]:

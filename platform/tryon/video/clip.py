@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +63,7 @@ class Clip:
     def sha256(self) -> str:
         """Over what is known of it; another film has another."""
         told = f"{self.times}{self.time_base}{self.size}"
-        return hashlib.sha256(told.encode() + storage.read_bytes(self.uri)).hexdigest()
+        return storage.sha256(told.encode() + storage.read_bytes(self.uri))
 
 
 def load_av() -> ModuleType:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tryon import storage
 from tryon.codec import encode_jpeg
 from tryon.data.shards import read_shard, shard_uri
 from tryon.data.sources.base import Source, error_row
 from tryon.errors import DataError
 from tryon.sample import ERROR_FIELDS, Batch, Row
-from tryon.smoothing import POSE_WINDOW, runs, smooth_poses
+from tryon.smoothing import POSE_WINDOW, steady_poses
 from tryon.video.clip import Clip, parts, read_frames
 
 FRAMES_A_TASK = 24  # 20 MB each at 1024x768 on its way through the stages
@@ -84,9 +82,7 @@ class SteadySource(Source):
         start, stop = task
         around = len(POSE_WINDOW) - 1 + self._reach
         rows = self._rows(max(0, start - around), min(self._num, stop + around))
-        poses = np.stack([row["pose"] for row in rows]) if rows else np.empty((0, 25, 3), dtype=np.float32)
-        for a, b in runs([int(row["id"]) for row in rows], list(poses)):
-            poses[a:b] = smooth_poses(poses[a:b])
+        poses = steady_poses([int(row["id"]) for row in rows], [row["pose"] for row in rows])
         return [
             {**row, **self._shared, "pose": pose}
             for row, pose in zip(rows, poses, strict=True)

@@ -176,6 +176,29 @@ class Recipe(ABC):
         """Predicted and true pictures, (b, 3, h, w) in [-1, 1], and per-sample figures (b,)."""
 
 
+def network_to_go_on_from(bundle: Bundle | None, role: Role, words: tuple[str, str], *configs: Config) -> nn.Module:
+    """A bundle's network that a run begins with.
+
+    Args:
+        bundle: the starting bundle, if there is one.
+        role: of the network in it.
+        words: what messages call it: trained, and with an article.
+        configs: that it may have; the first is the run's own.
+
+    Raises:
+        BundleError: there is none, or it is of another kind or size.
+    """
+    if bundle is None:
+        text = f"start = 'bundle' goes on from a trained {words[0]}: give --bundle, or train it first"
+        raise BundleError(text, code="bundle-missing", field="--bundle")
+    trained, _ = bundle.network(role)
+    found = getattr(trained, "config", None)
+    if found not in configs:
+        text = f"bundle {bundle.uri} has {words[1]} of another kind: {found!r}, not {configs[0]!r}"
+        raise BundleError(text, code="weights-mismatch", field="network")
+    return trained
+
+
 def worn_garment(batch: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The garment on the person, cut out by the parse: the paired truth of a warp.
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from tryon import storage
 from tryon.config import Config, parse_config
-from tryon.errors import BundleError
 from tryon.models.bundle import Bundle, Role
 from tryon.models.extract import SOURCE_CHANNELS, WHITE, Extract, Extraction, Plan, laid_out
 from tryon.models.extract_layers import anchor_of
@@ -23,7 +22,7 @@ from tryon.models.patch_gan import PatchGan, PatchGanConfig
 from tryon.models.resnet_encoder import encoder_digest
 from tryon.models.tensors import EXTRACTION_READS, extraction_condition, images_to_tensor, masks_to_tensor
 from tryon.models.weights import is_hub_id
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors, psnr, ssim
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, network_to_go_on_from, psnr, ssim
 from tryon.training.recipes.extract_flow import FLOW_STRIDE, FLOW_WEIGHTS, crop_and_paste, flow_error_px, flow_losses
 from tryon.training.recipes.gmm import flow_to_grid
 from tryon.training.recipes.mirror import perhaps_mirrored
@@ -208,12 +207,7 @@ def go_on_from(network: Extract, bundle: Bundle | None) -> None:
     Raises:
         BundleError: there is none, or it is of another kind or size.
     """
-    if bundle is None:
-        text = "start = 'bundle' goes on from a trained extraction network: give --bundle, or train it first"
-        raise BundleError(text, code="bundle-missing", field="--bundle")
-    trained, _ = bundle.network("extraction")
     own = network.config
-    if not isinstance(trained, Extract) or trained.config not in (own, own.model_copy(update={"two_stage": False})):
-        text = f"bundle {bundle.uri} has an extraction network of another kind: {getattr(trained, 'config', None)!r}"
-        raise BundleError(f"{text}, not {own!r}", code="weights-mismatch", field="network")
+    words = ("extraction network", "an extraction network")
+    trained = network_to_go_on_from(bundle, "extraction", words, own, own.model_copy(update={"two_stage": False}))
     network.load_state_dict(trained.state_dict(), strict=trained.config == own)  # else the second U-Net is new

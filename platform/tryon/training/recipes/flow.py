@@ -12,14 +12,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tryon.config import Config, parse_config
-from tryon.errors import BundleError
 from tryon.models.bundle import Bundle, Role
 from tryon.models.flow import PARSE_CLASSES, Flow, FlowPrediction
 from tryon.models.gmm import apply_grid
 from tryon.models.losses import masked_l1, second_differences, total_variation
 from tryon.models.tensors import CONDITION_READS
 from tryon.sample import NUM_LABELS, Label
-from tryon.training.recipes.base import Recipe, StepOutput, Tensors
+from tryon.training.recipes.base import Recipe, StepOutput, Tensors, network_to_go_on_from
 from tryon.training.recipes.gmm import covered, end_point_error, warp_figures, warp_shown, warp_tensors
 from tryon.training.recipes.mirror import perhaps_mirrored
 
@@ -68,7 +67,8 @@ class FlowRecipe(Recipe):
         """
         super().__init__(network_config, size, bundle, options)
         if self.options.start == "bundle":
-            go_on_from(self.network, bundle)
+            trained = network_to_go_on_from(bundle, "warp", ("flow", "a warp"), self.network_config)
+            self.network.load_state_dict(trained.state_dict())
 
     @classmethod
     def goes_on(cls, options: Mapping[str, Any]) -> bool:
@@ -102,23 +102,6 @@ class FlowRecipe(Recipe):
             seen = {**tensors, "true_valid": tensors["true_valid"] * (tensors["worn_mask"] > 0.5)}
             figures["val_flow_epe_visible_px"] = end_point_error(grid, seen, self.size)
         return warp_shown(warped, mask, tensors), figures
-
-
-def go_on_from(network: nn.Module, bundle: Bundle | None) -> None:
-    """Takes over the weights of a bundle's flow.
-
-    Raises:
-        BundleError: there is none, or it is of another kind or size.
-    """
-    if bundle is None:
-        text = "start = 'bundle' goes on from a trained flow: give --bundle, or train it first"
-        raise BundleError(text, code="bundle-missing", field="--bundle")
-    trained, _ = bundle.network("warp")
-    own = network.config
-    if not isinstance(trained, Flow) or trained.config != own:
-        text = f"bundle {bundle.uri} has a warp of another kind: {getattr(trained, 'config', None)!r}"
-        raise BundleError(f"{text}, not {own!r}", code="weights-mismatch", field="network")
-    network.load_state_dict(trained.state_dict())
 
 
 def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, int]) -> Tensor:
