@@ -186,19 +186,20 @@ def test_what_is_public() -> None:
 def test_a_delay_between_requests_to_a_host_is_kept(shop: Shop, tmp_path: Path) -> None:
     stocked(shop, num=2)
     shop.page("/", '<a href="/c0">c</a>')
-    crawl(config(shop, fetch={"delay_s": 0.15}), str(tmp_path))
+    crawl(config(shop, fetch={"delay_s": 0.4}), str(tmp_path))
     times = [request.at for request in shop.requests]
     assert len(times) == 6
-    assert min(b - a for a, b in itertools.pairwise(times)) > 0.14
+    # When they arrived: one that was held up on its way stands closer to the next.
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.25
 
 
 def test_robots_may_ask_for_a_longer_delay(shop: Shop, tmp_path: Path) -> None:
     stocked(shop, num=2)
-    shop.page("/robots.txt", "User-agent: *\nCrawl-delay: 0.2\n", type="text/plain")
+    shop.page("/robots.txt", "User-agent: *\nCrawl-delay: 0.4\n", type="text/plain")
     crawl(config(shop, max_pages=3), str(tmp_path))
     times = [request.at for request in shop.requests][1:]
     assert len(times) == 3
-    assert min(b - a for a, b in itertools.pairwise(times)) > 0.19
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.25
 
 
 def test_a_crawl_delay_that_is_too_long_is_not_waited_for(shop: Shop, tmp_path: Path) -> None:

@@ -476,6 +476,9 @@ def test_prometheus_sees_what_the_service_does(url: str, photos: tuple[bytes, by
         for _ in range(2):
             assert post(url, *photos).status_code == 200
         refused(post(url, photos[1], photos[1]), 422, "no-person")
+        with Client(url) as client:
+            job = client.wait(client.submit([PairInput(*photos)]).job_id, timeout_s=TIMEOUT_S)
+        assert job.status == "done"
 
         def grown() -> dict[tuple[str, ...], float]:
             now = prometheus.query(requests_of)

@@ -113,9 +113,10 @@ def check_needs(stages: Sequence[Stage | type[Stage]], given: Sequence[str]) -> 
 
 
 def who_adds(field: str) -> str:
-    """A hint at the stages that add a field, to end a sentence with; empty where there is none."""
-    makers = [name for name in STAGES if field in stage_class(name).adds]
-    return f" (put {' or '.join(repr(m) for m in makers)} before it)" if makers else ""
+    """A hint at the stages, their variants aside, that add a field, to end a sentence with; empty if none does."""
+    makers = [kind for kind in map(stage_class, STAGES) if field in kind.adds]
+    names = [repr(kind.name) for kind in makers if not any(base in makers for base in kind.__mro__[1:])]
+    return f" (put {' or '.join(names)} before it)" if names else ""
 
 
 @dataclass(frozen=True)
