@@ -19,10 +19,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once, an
 
 # Services behind HAProxy in several processes at once: each with ports of its own.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"] = str(9101 + 10 * _worker)
-os.environ["RAY_SERVE_HAPROXY_STATS_PORT"] = str(8404 + 10 * _worker)
-os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] = str(30000 + 500 * _worker)
-os.environ["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] = str(30499 + 500 * _worker)
+SERVE_PORTS = {
+    "RAY_SERVE_HAPROXY_METRICS_PORT": str(9101 + 10 * _worker),
+    "RAY_SERVE_HAPROXY_STATS_PORT": str(8404 + 10 * _worker),
+    "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(30000 + 500 * _worker),
+    "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(30499 + 500 * _worker),
+}
+os.environ.update(SERVE_PORTS)
 
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
