@@ -20,11 +20,11 @@ from tryon.infer import (
     write_layers,
     write_picture,
 )
-from tryon.models.bundle import default_bundle, read_manifest
+from tryon.models.bundle import default_bundle, parse_stage, read_manifest
 from tryon.models.versions import pinned
 from tryon.sample import Row
 
-STAGES = ("decode_person", "fit_person", "pose", "parse", "extract")
+BEFORE_PARSE = ("decode_person", "fit_person", "pose")
 
 
 def extraction_pipeline(bundle: str, label: str = "person_image", size: tuple[int, int] | None = None) -> Pipeline:
@@ -47,9 +47,9 @@ def extraction_pipeline(bundle: str, label: str = "person_image", size: tuple[in
     options = {
         "decode_person": {"label": label},
         "fit_person": {"size": size or manifest.working_size},
-        "extract": {"bundle": bundle},
     }
-    specs = [StageSpec(name=name, options=options.get(name, {})) for name in STAGES]
+    specs = [StageSpec(name=name, options=options.get(name, {})) for name in BEFORE_PARSE]
+    specs += [parse_stage(bundle), StageSpec(name="extract", options={"bundle": bundle})]
     return build_pipeline(specs, ("id", "category", "person_file"))
 
 

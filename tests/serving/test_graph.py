@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.checks import seeded
 from tryon.data.annotate import ANNOTATION_STAGES
 from tryon.errors import BundleError, PipelineError
+from tryon.models.bundle import copy_bundle, read_manifest, write_network
 from tryon.sample import ERROR_FIELDS
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import EXTRACTION, LAYERS, REQUEST, TRYON, TRYON_LAYERS, GroupPlan, plan_groups
@@ -137,6 +139,22 @@ def test_programs_are_those_the_stages_allow(small_bundle: str, extract_bundle: 
     fused = plan(extract_bundle, group("all", *ALL, "extract"))
     assert set(fused[0].parts) == {*TRYONS, "annotate_person", "annotate_garment", "extract"}
     assert "extract" not in fused[0].parts["tryon"].stages
+
+
+def test_a_bundles_parsing_network_parses(extract_bundle: str, tmp_path: Path) -> None:
+    bundle = str(tmp_path / "bundle")
+    copy_bundle(extract_bundle, bundle)
+    network = seeded("segment", {"width": 4, "levels": 2})
+    manifest = write_network(
+        bundle, "parsing", "segment", network, config=network.config, size=(64, 48), training={}, metrics={}
+    )
+    assert manifest.working_size == read_manifest(extract_bundle).working_size
+    fused = plan(bundle, group("all", *ALL, "extract"))
+    assert names(fused) == ["parse_segment" if name == "parse" else name for name in (*ALL, "extract")]
+    (parse,) = (spec for spec in fused[0].specs if spec.name == "parse_segment")
+    assert parse.options == {"weights": bundle, "sha256": manifest.networks["parsing"].sha256}
+    assert set(fused[0].parts) == {*TRYONS, "annotate_person", "annotate_garment", "extract"}
+    assert all("parse_segment" in fused[0].parts[name].stages for name in ("tryon", "annotate_person", "extract"))
 
 
 def test_a_bundle_without_synthesis_is_refused(small_bundle: str, tmp_path: Path) -> None:

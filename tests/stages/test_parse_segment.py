@@ -18,6 +18,7 @@ from tryon import storage
 from tryon.cli import main
 from tryon.data.shards import read_manifest, read_shard, shard_uris
 from tryon.errors import BundleError, ConfigError
+from tryon.infer import tryon_pipeline
 from tryon.models import bundle as bundles
 from tryon.models.nafnet import NafNet, NafNetConfig
 from tryon.models.segment import Segment, SegmentConfig
@@ -136,3 +137,18 @@ def test_annotation_takes_it_by_name(
     (row,) = read_shard(shard_uris(out, manifest)[0], ("parse",))["parse"]
     image = cv2.cvtColor(cv2.imread(str(photo_files[0])), cv2.COLOR_BGR2RGB)
     assert np.array_equal(row, SegmentParse(bundle)({"person": [image]})["parse"][0])
+
+
+def test_a_bundle_that_has_one_parses_with_it(
+    small_bundle: str, photo_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = str(tmp_path / "whole")
+    bundles.copy_bundle(small_bundle, whole)
+    write(Path(whole))
+    person, garment = (file.read_bytes() for file in photo_files)
+    files = {"id": "a", "category": "upper", "person_file": person, "garment_file": garment}
+    row, without = (tryon_pipeline(bundle).run_row(files) for bundle in (whole, small_bundle))
+    stage = SegmentParse(whole)
+    assert np.array_equal(row["parse"], stage({"person": [row["person"]]})["parse"][0])
+    assert np.array_equal(row["person"], without["person"])
+    assert not np.array_equal(row["parse"], without["parse"])

@@ -12,7 +12,7 @@ from tryon.data.job import Job
 from tryon.data.shards import Parent
 from tryon.data.sources.base import Source
 from tryon.errors import DataError
-from tryon.models.bundle import MANIFEST, read_manifest, tryon_stages
+from tryon.models.bundle import MANIFEST, PARSE, parse_stage, read_manifest, tryon_stages
 from tryon.models.versions import pinned
 from tryon.sample import Row
 
@@ -32,6 +32,8 @@ def tryon_specs(
 ) -> list[StageSpec]:
     """The stages from two photo files to the result at the person photo's own size.
 
+    A bundle's parsing network, where it has one, parses.
+
     Args:
         bundle: URI of one version.
         person_label: what messages call the person photo.
@@ -50,7 +52,8 @@ def tryon_specs(
         "fit_garment": {"size": size},
     }
     names = [name for name in ANNOTATION_STAGES if not (has_garment and name in GARMENT_STAGES)]
-    specs = [StageSpec(name=name, options=options.get(name, {})) for name in names]
+    parse = parse_stage(bundle)
+    specs = [parse if name == PARSE else StageSpec(name=name, options=options.get(name, {})) for name in names]
     return [*specs, *tryon_stages(bundle, sampling), StageSpec(name="paste")]
 
 

@@ -33,6 +33,8 @@ Role = Literal["warp", "synthesis", "refinement", "parsing", "extraction", "reco
 ROLE_STAGES: Mapping[Role, str] = {"warp": "warp", "synthesis": "synthesize", "refinement": "refine"}
 UNWARPED = "synthesize_unwarped"  # instead of `synthesize` where the network needs no warp
 BY_GARMENT = "refine_by_garment"  # instead of `refine` where the network looks at the garment photo
+PARSE = "parse"  # of photos, without weights
+PARSE_BY_NETWORK = "parse_segment"  # instead of `parse` where the bundle has a parsing network
 PRESERVE = "preserve"  # last, where the garment itself is shown: a stage without a network
 STAGE_ROLES: Mapping[str, Role] = {
     **{stage: role for role, stage in ROLE_STAGES.items()},
@@ -298,6 +300,18 @@ def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None) -> list[St
     stages = role_stages(read_manifest(uri))
     specs = [StageSpec(name=stage, options={"bundle": uri, **told.get(role, {})}) for role, stage in stages.items()]
     return [*specs, StageSpec(name=PRESERVE)] if shows_warp(stages) else specs
+
+
+def parse_stage(uri: str) -> StageSpec:
+    """The stage that parses photos for this bundle: its parsing network's, where it has one, else that without weights.
+
+    Args:
+        uri: of one version.
+    """
+    entry = read_manifest(uri).networks.get("parsing")
+    if entry is None:
+        return StageSpec(name=PARSE)
+    return StageSpec(name=PARSE_BY_NETWORK, options={"weights": uri, "sha256": entry.sha256})
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

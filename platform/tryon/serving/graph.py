@@ -6,7 +6,7 @@ groups' stages, so a network is loaded once however many programs use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tryon import storage
@@ -14,10 +14,13 @@ from tryon.config import StageSpec
 from tryon.engines.in_process import check_needs, hand_overs, who_adds
 from tryon.errors import PipelineError
 from tryon.models.bundle import (
+    PARSE,
+    PARSE_BY_NETWORK,
     PRESERVE,
     STAGE_ROLES,
     BundleManifest,
     default_bundle,
+    parse_stage,
     read_manifest,
     role_stages,
     shows_warp,
@@ -50,7 +53,16 @@ class Program:
 
     def runs(self, stage: str) -> bool:
         """Whether a stage is part of it."""
-        return stage != EXTRACT if self.stages is None else stage in self.stages
+        return stage != EXTRACT if self.stages is None else _as_named(stage) in self.stages
+
+    def is_offered(self, stages: Iterable[str]) -> bool:
+        """Whether all that it runs is among these."""
+        return self.stages is None or self.stages <= set(map(_as_named, stages))
+
+
+def _as_named(stage: str) -> str:
+    """The name under which a program knows a stage."""
+    return PARSE if stage == PARSE_BY_NETWORK else stage
 
 
 PERSON_STAGES = frozenset({"decode_person", "fit_person", "pose", "parse"})
@@ -132,9 +144,9 @@ def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPla
         config: of the service.
         bundle: URI of one of `bundle_uris`; None: the default one.
 
-    Stages of networks that the bundle does not have (a bundle need not refine) are left out; `synthesize` and
-    `refine` stand for the stages that the bundle's networks run in. Groups that lack a program's stages do not offer
-    it; all must try on.
+    Stages of networks that the bundle does not have (a bundle need not refine) are left out; `parse`, `synthesize`
+    and `refine` stand for the stages that the bundle's networks run in. Groups that lack a program's stages do not
+    offer it; all must try on.
 
     Raises:
         BundleError: no bundle, or one without warp or synthesis.
@@ -143,7 +155,8 @@ def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPla
     bundle = bundle or bundle_uris(config)[DEFAULT_MODEL]
     manifest = read_manifest(bundle)
     options = _stage_options(config, bundle, manifest)
-    runs = _stages_run(manifest)
+    parse = parse_stage(bundle)
+    runs = {**_stages_run(manifest), PARSE: parse.name}
     cut: list[tuple[GroupConfig, list[str]]] = []
     for group in config.groups:
         names = [name for name in (runs.get(name, name) for name in group.stages) if name is not None]
@@ -153,11 +166,12 @@ def plan_groups(config: ServeConfig, bundle: str | None = None) -> list[GroupPla
     twice = next((name for name in flat if flat.count(name) > 1), None)
     if twice:
         raise PipelineError(f"stage {twice!r} is in two groups", code="stage-twice")
-    programs = [program for program in PROGRAMS if program.stages is None or program.stages <= set(flat)]
+    programs = [program for program in PROGRAMS if program.is_offered(flat)]
     parts: list[dict[str, Part]] = [{} for _ in cut]
     for program in programs:
         for place, part in _cut_program(program, [(group.name, names) for group, names in cut]).items():
             parts[place][program.name] = part
+    options[parse.name] = dict(parse.options)
     return [
         GroupPlan(group, [StageSpec(name=name, options=options.get(name, {})) for name in names], part)
         for (group, names), part in zip(cut, parts, strict=True)

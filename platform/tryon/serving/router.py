@@ -217,4 +217,5 @@ def fault_field(row: dict[str, Any]) -> str | None:
         return "garment_image"
     if stage in ("synthesize", "synthesize_unwarped"):
         return "options"
-    return "person_image" if stage in ("decode_person", "fit_person", "pose", "parse", "extract") else None
+    of_person = ("decode_person", "fit_person", "pose", "parse", "parse_segment", "extract")
+    return "person_image" if stage in of_person else None
