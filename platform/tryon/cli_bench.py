@@ -64,6 +64,7 @@ def bench_pipeline(
     batches: Annotated[str, typer.Option(help="Photos at a time, with commas between.")] = "1,8",
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
+    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile or onnx.")] = "auto",
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),
@@ -76,7 +77,7 @@ def bench_pipeline(
     from tryon.models.bundle import default_bundle
     from tryon.show_bench import pipeline_shown
 
-    told = {"sizes": sizes, "batches": batches, "repeats": repeats, "threads": threads}
+    told = {"sizes": sizes, "batches": batches, "repeats": repeats, "threads": threads, "backend": backend}
     pipeline_shown({"bundle": bundle or default_bundle(), **told}, out)
 
 

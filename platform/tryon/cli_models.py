@@ -88,6 +88,19 @@ def pack(bundle: BundleArgument, out: Annotated[str, typer.Argument(help="URI of
     pack_shown(bundle, out)
 
 
+@models_app.command("optimize")
+def optimize(bundle: BundleArgument, out: Annotated[str, typer.Argument(help="URI of the folder to write.")]) -> None:
+    """Copy a bundle with, beside each network's weights, an ONNX file: faster on CPUs without matrix units.
+
+    Each file is held against PyTorch before it is written, and again where it is loaded.
+
+    Example: tryon models optimize bundles/mine bundles/mine-onnx
+    """
+    from tryon.show_registry import optimize_shown
+
+    optimize_shown(bundle, out)
+
+
 @models_app.command("promote")
 def promote(
     model: ModelArgument,

@@ -19,6 +19,13 @@ KeyOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--key", envvar="TRYON_KEY", help="API key for --url, where the service has keys."),
 ]
+BackendOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="What runs the networks: eager (PyTorch), compile (torch.compile), onnx (a bundle of `tryon models "
+        "optimize`), or auto: onnx where that is faster and there, else eager."
+    ),
+]
 
 
 def infer(
@@ -45,6 +52,7 @@ def infer(
         Optional[float],  # noqa: UP045
         typer.Option(help="How much the garment counts beyond what the network learnt; 1: no more."),
     ] = None,
+    backend: BackendOption = None,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
@@ -62,18 +70,23 @@ def infer(
     if url is not None:
         from tryon.remote import infer_by_service
 
-        here = {"--garment-from": garment_from, "--bundle": bundle, "--layers": layers}
+        here = {"--garment-from": garment_from, "--bundle": bundle, "--layers": layers, "--backend": backend}
         _refuse_with_url({**here, **{f"--{name}": value for name, value in told.items()}})
         assert garment is not None
         infer_by_service(url, key, person, garment, out, category=category)
     elif garment is not None:
         from tryon.infer import infer_files
 
-        infer_files(person, garment, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
+        infer_files(
+            person, garment, out, category=category, bundle=bundle, layers=layers, sampling=sampling, backend=backend
+        )
     elif garment_from is not None:
         from tryon.extract_photo import infer_from_person
 
-        infer_from_person(person, garment_from, out, category=category, bundle=bundle, layers=layers, sampling=sampling)
+        infer_from_person(
+            person, garment_from, out, category=category, bundle=bundle, layers=layers, sampling=sampling,
+            backend=backend,
+        )  # fmt: skip
 
 
 def _refuse_with_url(options: Mapping[str, object]) -> None:

@@ -29,6 +29,9 @@ class ImageLimits(Config):
     min_side_px: int = Field(32, ge=1, description="shortest side, px")
 
 
+Backend = Literal["auto", "eager", "compile", "onnx"]  # what runs a network: `tryon.models.backends`
+
+
 class StageSpec(Config):
     """One stage of a pipeline by name, with its options."""
 

@@ -88,6 +88,7 @@ def infer_from_person(
     bundle: str | None,
     layers: Path | None = None,
     sampling: Mapping[str, Any] | None = None,
+    backend: str | None = None,
 ) -> None:
     """Tries on a person what somebody else wears: extraction, then try-on.
 
@@ -99,6 +100,7 @@ def infer_from_person(
         bundle: URI; None takes the default.
         layers: folder to write the intermediate layers into, the extracted garment among them; or None.
         sampling: of `tryon_pipeline`.
+        backend: likewise.
 
     Raises:
         TryonError: a photo, an option or the bundle cannot be used; the message names it.
@@ -106,7 +108,7 @@ def infer_from_person(
     check_out(out)
     check_category(category)
     bundle = bundle or default_bundle()
-    pipeline = tryon_pipeline(bundle, str(person), has_garment=True, sampling=sampling)
+    pipeline = tryon_pipeline(bundle, str(person), has_garment=True, sampling=sampling, backend=backend)
     file = storage.read_bytes(str(person))
     start = time.perf_counter()
     worn = _extracted(wearer, category, bundle, None)

@@ -36,6 +36,7 @@ def tryon_pipeline(
     *,
     has_garment: bool = False,
     sampling: Mapping[str, Any] | None = None,
+    backend: str | None = None,
 ) -> Pipeline:
     """The whole way from two photo files to the result at the person photo's own size.
 
@@ -45,13 +46,16 @@ def tryon_pipeline(
         garment_label: what messages call the garment photo.
         has_garment: rows bring `garment` and `garment_mask` at the working size in place of the garment's file.
         sampling: steps, solver, seed or guidance of a synthesis network that samples; None: its own.
+        backend: that runs the networks (`tryon.models.backends`); None: auto.
 
     Raises:
         BundleError: no such bundle, or it lacks a network.
         ConfigError: a value of `sampling` is out of bounds, or the network does not sample.
     """
     bundle = pinned(storage.absolute(bundle))
-    specs = tryon_specs(bundle, person_label, garment_label, has_garment=has_garment, sampling=sampling)
+    specs = tryon_specs(
+        bundle, person_label, garment_label, has_garment=has_garment, sampling=sampling, backend=backend
+    )
     return build_pipeline(specs, GIVEN_WITH_GARMENT if has_garment else GIVEN)
 
 
@@ -64,6 +68,7 @@ def infer_files(
     bundle: str | None,
     layers: Path | None = None,
     sampling: Mapping[str, Any] | None = None,
+    backend: str | None = None,
 ) -> None:
     """Reads two photos, writes the try-on, and says what was done.
 
@@ -75,6 +80,7 @@ def infer_files(
         bundle: URI; None takes the default.
         layers: folder to write the intermediate layers into, or None.
         sampling: of `tryon_pipeline`.
+        backend: likewise.
 
     Raises:
         TryonError: a photo, an option or the bundle cannot be used; the message names it.
@@ -82,7 +88,8 @@ def infer_files(
     check_out(out)
     check_category(category)
     files = {"person_file": storage.read_bytes(str(person)), "garment_file": storage.read_bytes(str(garment))}
-    pipeline = tryon_pipeline(bundle or default_bundle(), str(person), str(garment), sampling=sampling)
+    bundle = bundle or default_bundle()
+    pipeline = tryon_pipeline(bundle, str(person), str(garment), sampling=sampling, backend=backend)
     start = time.perf_counter()
     row = pipeline.run_row({"id": person.name, "category": category, **files})
     seconds = time.perf_counter() - start

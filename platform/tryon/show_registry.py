@@ -102,6 +102,19 @@ def pack_shown(bundle: str, out: str) -> None:
     say(f"pack      {bundle}: {', '.join(manifest.networks)} in float16, {size / 1e6:.1f} MB -> {out}")
 
 
+def optimize_shown(bundle: str, out: str) -> None:
+    """Writes ONNX files and says how near they come to PyTorch, and how much faster they are."""
+    from tryon.models.backends import optimize_bundle
+
+    for one in optimize_bundle(bundle, out):
+        if one.fault:
+            say(f"optimize  {one.role}: as it was; {one.fault}")
+            continue
+        times = f"{1000 * one.eager_s:.1f} ms by PyTorch, {1000 * one.onnx_s:.1f} ms by ONNX Runtime"
+        say(f"optimize  {one.role}: {one.num_bytes / 1e6:.1f} MB, at most {one.difference:.1g} from PyTorch; {times}")
+    say(f"optimize  {bundle} -> {out}")
+
+
 def promote_shown(model: str, wanted: str, alias: str, expect: str | None, *, as_json: bool) -> None:
     """Promotes and says what the alias stood for and stands for."""
     from tryon.models.catalogue import promote

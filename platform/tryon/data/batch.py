@@ -29,6 +29,7 @@ def tryon_specs(
     *,
     has_garment: bool = False,
     sampling: Mapping[str, Any] | None = None,
+    backend: str | None = None,
 ) -> list[StageSpec]:
     """The stages from two photo files to the result at the person photo's own size.
 
@@ -40,6 +41,7 @@ def tryon_specs(
         garment_label: what messages call the garment photo.
         has_garment: rows bring `garment` and `garment_mask` at the working size in place of the garment's file.
         sampling: steps, solver, seed or guidance of a synthesis network that samples; None: its own.
+        backend: that runs the networks (`tryon.models.backends`); None: auto.
 
     Raises:
         BundleError: no such bundle.
@@ -54,7 +56,7 @@ def tryon_specs(
     names = [name for name in ANNOTATION_STAGES if not (has_garment and name in GARMENT_STAGES)]
     parse = parse_stage(bundle)
     specs = [parse if name == PARSE else StageSpec(name=name, options=options.get(name, {})) for name in names]
-    return [*specs, *tryon_stages(bundle, sampling), StageSpec(name="paste")]
+    return [*specs, *tryon_stages(bundle, sampling, backend), StageSpec(name="paste")]
 
 
 class PairSource(Source):

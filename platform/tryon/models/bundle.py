@@ -35,12 +35,20 @@ UNWARPED = "synthesize_unwarped"  # instead of `synthesize` where the network ne
 BY_GARMENT = "refine_by_garment"  # instead of `refine` where the network looks at the garment photo
 PARSE = "parse"  # of photos, without weights
 PARSE_BY_NETWORK = "parse_segment"  # instead of `parse` where the bundle has a parsing network
+BackendName = Literal["onnx"]
 PRESERVE = "preserve"  # last, where the garment itself is shown: a stage without a network
 STAGE_ROLES: Mapping[str, Role] = {
     **{stage: role for role, stage in ROLE_STAGES.items()},
     UNWARPED: "synthesis",
     BY_GARMENT: "refinement",
 }
+
+
+class BackendFile(Config):
+    """A network as another program runs it, beside its weights."""
+
+    file: str = Field(pattern=r"^\w[\w.-]*$", description="in the bundle's folder")
+    sha256: str = Field(description="of that file")
 
 
 class NetworkEntry(Config):
@@ -54,6 +62,14 @@ class NetworkEntry(Config):
     num_parameters: int = Field(ge=0, description="trainable and frozen")
     training: Mapping[str, Any] = Field(default_factory=dict, description="the resolved training config")
     metrics: Mapping[str, float] = Field(default_factory=dict, description="last validation figures")
+    backends: Mapping[BackendName, BackendFile] = Field(
+        default_factory=dict, description="what `tryon models optimize` made of these weights"
+    )
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The sha256 of each of its files, by name; the weights first."""
+        return {self.file: self.sha256, **{one.file: one.sha256 for one in self.backends.values()}}
 
 
 class BundleManifest(Config):
@@ -141,20 +157,20 @@ def _load_network(uri: str, entry_json: str) -> nn.Module:
     return open_network(uri, NetworkEntry.model_validate_json(entry_json))
 
 
-def read_weights(uri: str, entry: NetworkEntry) -> bytes:
-    """A network's file, checked by its sha256.
+def read_file(uri: str, file: str, sha256: str) -> bytes:
+    """One of a bundle's files (`NetworkEntry.files`), checked by its sha256.
 
     Raises:
         BundleError: it is missing, or not the one that the manifest names.
     """
     try:
-        data = storage.read_bytes(storage.join(uri, entry.file))
+        data = storage.read_bytes(storage.join(uri, file))
     except StorageError as error:
         if error.code != "uri-missing":
             raise
-        raise BundleError(f"bundle {uri!r} lacks {entry.file}", code="bundle-incomplete") from error
-    if storage.sha256(data) != entry.sha256:
-        text = f"bundle {uri!r}: {entry.file} is not the file {MANIFEST} names (sha256 differs)"
+        raise BundleError(f"bundle {uri!r} lacks {file}", code="bundle-incomplete") from error
+    if storage.sha256(data) != sha256:
+        text = f"bundle {uri!r}: {file} is not the file {MANIFEST} names (sha256 differs)"
         raise BundleError(text, code="bundle-corrupt")
     return data
 
@@ -163,9 +179,9 @@ def open_network(uri: str, entry: NetworkEntry) -> nn.Module:
     """A network as `Bundle.network` gives it, read anew.
 
     Raises:
-        BundleError: of `read_weights`, or the weights do not fit the network.
+        BundleError: of `read_file`, or the weights do not fit the network.
     """
-    data = read_weights(uri, entry)
+    data = read_file(uri, entry.file, entry.sha256)
     try:
         network = build_network(entry.network, entry.config)
         load_saved_state(network, safetensors_load(data))
@@ -228,9 +244,38 @@ def write_network(
     )
     storage.write_bytes(storage.join(uri, entry.file), data)
     storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
-    if old and role in old.networks and old.networks[role].file != entry.file:
-        storage.delete(storage.join(uri, old.networks[role].file))
+    _drop_files(uri, old.networks.get(role) if old else None, entry)
     return manifest
+
+
+def add_backend(uri: str, role: Role, backend: BackendName, data: bytes) -> BundleManifest:
+    """Writes a network as another program runs it beside its weights; the manifest goes last.
+
+    Args:
+        uri: the bundle's folder.
+        role: of a network that it has.
+        backend: that runs it.
+        data: the file.
+
+    Raises:
+        BundleError: no bundle, or a registry's version, which never changes.
+    """
+    check_writable(uri)
+    manifest = read_manifest(uri)
+    old, digest = manifest.networks[role], storage.sha256(data)
+    file = BackendFile(file=f"{role}-{digest[:12]}.{backend}", sha256=digest)
+    entry = old.model_copy(update={"backends": {**old.backends, backend: file}})
+    manifest = manifest.model_copy(update={"networks": {**manifest.networks, role: entry}})
+    storage.write_bytes(storage.join(uri, file.file), data)
+    storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
+    _drop_files(uri, old, entry)
+    return manifest
+
+
+def _drop_files(uri: str, old: NetworkEntry | None, new: NetworkEntry) -> None:
+    """Deletes what a network no longer has."""
+    for file in set(old.files if old else ()) - set(new.files):
+        storage.delete(storage.join(uri, file))
 
 
 def _joined_licence(old: BundleManifest | None, role: Role, data_licence: str) -> str:
@@ -263,7 +308,8 @@ def copy_bundle(source: str, target: str) -> None:
     manifest = read_manifest(source)
     raw = storage.read_bytes(storage.join(source, MANIFEST))
     for entry in manifest.networks.values():
-        storage.write_bytes(storage.join(target, entry.file), read_weights(source, entry))
+        for file, sha256 in entry.files.items():
+            storage.write_bytes(storage.join(target, file), read_file(source, file, sha256))
     storage.write_bytes(storage.join(target, MANIFEST), raw)
 
 
@@ -288,17 +334,19 @@ def shows_warp(stages: Mapping[Role, str]) -> bool:
     return stages.get("synthesis") == ROLE_STAGES["synthesis"]
 
 
-def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None) -> list[StageSpec]:
+def tryon_stages(uri: str, sampling: Mapping[str, Any] | None = None, backend: str | None = None) -> list[StageSpec]:
     """The stages that take an annotated sample to a try-on with this bundle, in order.
 
     Args:
         uri: of the bundle.
         sampling: steps, solver, seed or guidance of a synthesis network that samples (`tryon.stages.synthesize`).
+        backend: that runs the networks (`tryon.models.backends`); None: auto.
     """
     told: Mapping[Role, Mapping[str, Any]] = {"synthesis": sampling or {}}
     uri = pinned(uri)
     stages = role_stages(read_manifest(uri))
-    specs = [StageSpec(name=stage, options={"bundle": uri, **told.get(role, {})}) for role, stage in stages.items()]
+    common = {"bundle": uri, **({"backend": backend} if backend else {})}
+    specs = [StageSpec(name=stage, options={**common, **told.get(role, {})}) for role, stage in stages.items()]
     return [*specs, StageSpec(name=PRESERVE)] if shows_warp(stages) else specs
 
 

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from tryon import storage
 from tryon.errors import BundleError, PromotionError, StorageError
-from tryon.models.bundle import MANIFEST, BundleManifest, copy_bundle, open_network, read_manifest, read_weights
+from tryon.models.bundle import MANIFEST, BundleManifest, copy_bundle, open_network, read_file, read_manifest
 from tryon.models.versions import (
     ALIAS,
     LATEST,
@@ -113,7 +113,8 @@ def push(bundle: str, model: str) -> Pushed:
         raise BundleError(text, code="model-invalid", field="model")
     manifest = read_manifest(bundle)
     for entry in manifest.networks.values():  # a damaged bundle takes no number
-        read_weights(bundle, entry)
+        for file, sha256 in entry.files.items():
+            read_file(bundle, file, sha256)
     version = claim_version(model, storage.sha256(storage.read_bytes(storage.join(bundle, MANIFEST))))
     if storage.exists(storage.join(version.uri, MANIFEST)):
         return Pushed(version, False, manifest)
@@ -133,11 +134,13 @@ def locate(uri: str) -> str:
 
 
 def sizes_bytes(uri: str, manifest: BundleManifest) -> dict[str, int | None]:
-    """Of a bundle's weights, by role; None where the file is missing."""
+    """Of a bundle's files, by role; None where the file is missing."""
     filesystem, path = storage.resolve(uri)
-    roles = list(manifest.networks)
-    infos = filesystem.get_file_info([f"{path}/{manifest.networks[role].file}" for role in roles])
-    return {role: info.size for role, info in zip(roles, infos, strict=True)}
+    found: dict[str, int | None] = {}
+    for role, entry in manifest.networks.items():
+        sizes = [info.size for info in filesystem.get_file_info([f"{path}/{file}" for file in entry.files])]
+        found[role] = None if None in sizes else sum(size for size in sizes if size is not None)
+    return found
 
 
 def pull(uri: str, out: str) -> BundleManifest:
@@ -175,9 +178,12 @@ def verify(uri: str) -> Checked:
     for entry in manifest.networks.values():
         try:
             open_network(source, entry)
+            for file, sha256 in entry.files.items():
+                read_file(source, file, sha256)
         except (BundleError, StorageError) as error:
             problems.append(error.message)
-    return Checked(source, len(manifest.networks) + 1, problems)
+    num = sum(len(entry.files) for entry in manifest.networks.values())
+    return Checked(source, num + 1, problems)
 
 
 def promote(model: str, wanted: str, alias: str, expect: str | None = None) -> Promoted:
@@ -202,7 +208,8 @@ def promote(model: str, wanted: str, alias: str, expect: str | None = None) -> P
     _check_expected(model, alias, seen, expect)
     manifest = read_manifest(version.uri)
     for entry in manifest.networks.values():
-        read_weights(version.uri, entry)
+        for file, sha256 in entry.files.items():
+            read_file(version.uri, file, sha256)
     if seen.version != version.number:
         move_alias(version, alias, seen)
     return Promoted(version, seen.version, manifest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,6 +28,7 @@ OPSET = 17  # has layer norm as one operator
 MIN_OPSET, MAX_OPSET = 16, 20
 MULTIPLE = 16
 TOLERANCE = 1e-3
+Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 CHECKED_BATCHES = (1, 3)  # neither is the batch of the trace
 
 
@@ -71,41 +72,67 @@ def export_onnx(network: nn.Module, out: str, size: tuple[int, int], *, opset: i
     if not isinstance(network, Runnable):
         text = f"{name} cannot be exported: it has no `example_inputs` and `infer` (tryon.models.contract)"
         raise TryonError(text, code="export-unsupported")
-    if find_spec("onnx") is None:
-        raise TryonError("ONNX export needs the package onnx: pip install onnx onnxruntime", code="onnx-missing")
+    check_has_onnx(runtime=False)
     training = network.training
     network.eval()
     try:
-        data, inputs, outputs = _traced(network, size, opset)
-        difference = _difference(network, data, size) if find_spec("onnxruntime") else None
+        data, inputs, outputs = _traced(network, network.infer, size, opset)
+        found = difference(network, network.infer, data, size) if find_spec("onnxruntime") else None
     finally:
         network.train(training)
-    if difference is not None and not difference <= TOLERANCE:
-        text = f"{name} as ONNX differs from PyTorch by {difference:.2g}, more than {TOLERANCE}"
-        raise TryonError(text, code="export-differs")
     storage.write_bytes(out, data)
-    return Export(inputs, outputs, len(data), difference)
+    return Export(inputs, outputs, len(data), found)
+
+
+def trace_onnx(network: Runnable, run: Run, size: tuple[int, int], *, opset: int = OPSET) -> bytes:
+    """A part of a network's work as an ONNX file.
+
+    Args:
+        network: on the CPU, in eval mode.
+        run: of the network: named tensors, some of `example_inputs`, to named tensors, batch first.
+        size: (height, width) px, fixed in the file.
+        opset: version of the operator set.
+
+    Raises:
+        TryonError: it cannot be exported; it says why.
+    """
+    return _traced(network, run, size, opset)[0]
+
+
+def check_has_onnx(*, runtime: bool = True) -> None:
+    """Makes sure that networks can be exported, and run.
+
+    Raises:
+        TryonError: a package is not installed.
+    """
+    missing = [name for name in ("onnx", *(("onnxruntime",) if runtime else ())) if find_spec(name) is None]
+    if missing:
+        text = f"ONNX export needs the package {' and '.join(missing)}: pip install onnx onnxruntime"
+        raise TryonError(text, code="onnx-missing")
 
 
 class _Flat(nn.Module):
     """A network with tensors in and out in the order of names, as the tracer needs it."""
 
-    def __init__(self, network: Runnable, names: tuple[str, ...]) -> None:
+    def __init__(self, network: Runnable, run: Run, names: tuple[str, ...]) -> None:
         super().__init__()
         self.network = network
+        self.run = run
         self.names = names
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.infer(dict(zip(self.names, tensors, strict=True))).values())
+        return tuple(self.run(dict(zip(self.names, tensors, strict=True))).values())
 
 
-def _traced(network: Runnable, size: tuple[int, int], opset: int) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
+def _traced(
+    network: Runnable, run: Run, size: tuple[int, int], opset: int
+) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
     examples = network.example_inputs(2, *size)
     with torch.no_grad():
-        outputs = tuple(network.infer(examples))  # also makes what is kept for a size, so that it is a constant below
+        outputs = tuple(run(examples))  # also makes what is kept for a size, so that it is a constant below
     inputs = tuple(examples)
     # Also in eval mode: the exporter leaves all it was given in the wrapper's own, and batch norms would notice.
-    flat = _Flat(network, inputs).eval()
+    flat = _Flat(network, run, inputs).eval()
     with TemporaryDirectory() as folder, torch.no_grad(), _quiet(), _atanh(opset):
         file = Path(folder) / "network.onnx"
         try:
@@ -144,19 +171,33 @@ def _atanh(opset: int) -> Iterator[None]:
         exporter.unregister_custom_op_symbolic("aten::atanh", opset)
 
 
-def _difference(network: Runnable, data: bytes, size: tuple[int, int]) -> float:
-    """Largest absolute difference between onnxruntime and PyTorch on batches that were not traced."""
+def difference(network: Runnable, run: Run, data: bytes, size: tuple[int, int]) -> float:
+    """Largest absolute difference between onnxruntime and PyTorch on batches that were not traced.
+
+    Args:
+        network: on the CPU, in eval mode.
+        run: what was traced of it.
+        data: the ONNX file.
+        size: that it was traced at.
+
+    Raises:
+        TryonError: it is more than 1e-3, or the shapes are others.
+    """
     session = import_module("onnxruntime").InferenceSession(data, providers=["CPUExecutionProvider"])
     largest = 0.0
     for batch in CHECKED_BATCHES:
         examples = network.example_inputs(batch, *size)
         with torch.no_grad():
-            wanted = network.infer(examples)
-        got = session.run(list(wanted), {key: value.numpy() for key, value in examples.items()})
+            wanted = run(examples)
+        read = [one.name for one in session.get_inputs()]  # not all are, of a part of the network's work
+        got = session.run(list(wanted), {key: examples[key].numpy() for key in read})
         for (key, a), value in zip(wanted.items(), got, strict=True):
             b = torch.from_numpy(value)
             if a.shape != b.shape:
                 text = f"output {key} is {tuple(b.shape)} for a batch of {batch}, PyTorch gives {tuple(a.shape)}"
                 raise TryonError(text, code="export-differs")
             largest = max(largest, float((a - b).abs().max().nan_to_num(float("inf"))))
+    if not largest <= TOLERANCE:
+        text = f"{type(network).__name__} as ONNX differs from PyTorch by {largest:.2g}, more than {TOLERANCE}"
+        raise TryonError(text, code="export-differs")
     return largest

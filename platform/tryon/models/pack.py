@@ -8,7 +8,7 @@ from safetensors.torch import save as safetensors_save
 
 from tryon import storage
 from tryon.errors import BundleError
-from tryon.models.bundle import MANIFEST, BundleManifest, NetworkEntry, read_manifest, read_weights
+from tryon.models.bundle import MANIFEST, BundleManifest, NetworkEntry, read_file, read_manifest
 from tryon.models.versions import check_writable
 
 LARGEST = torch.finfo(torch.float16).max
@@ -31,10 +31,12 @@ def pack_bundle(source: str, target: str) -> BundleManifest:
     manifest = read_manifest(source)
     networks: dict[str, NetworkEntry] = {}
     for role, entry in manifest.networks.items():
-        state = safetensors_load(read_weights(source, entry))
+        state = safetensors_load(read_file(source, entry.file, entry.sha256))
         data = safetensors_save({name: _half(name, value) for name, value in state.items()})
         digest = storage.sha256(data)
-        networks[role] = entry.model_copy(update={"file": f"{role}-{digest[:12]}.safetensors", "sha256": digest})
+        # Without what was made of the weights as they were.
+        told = {"file": f"{role}-{digest[:12]}.safetensors", "sha256": digest, "backends": {}}
+        networks[role] = entry.model_copy(update=told)
         storage.write_bytes(storage.join(target, networks[role].file), data)
     packed = manifest.model_copy(update={"networks": networks})
     storage.write_bytes(storage.join(target, MANIFEST), packed.model_dump_json(indent=2).encode())

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tryon.config import Config, ImageLimits
+from tryon.config import Backend, Config, ImageLimits
 from tryon.serving.jobs.config import JobsConfig
 
 
@@ -114,6 +114,7 @@ class ServeConfig(BundlesConfig):
     """The service."""
 
     bundles_per_replica: int = Field(3, ge=1, le=1000, description="that a replica holds; a further one takes a place")
+    backend: Backend = Field("auto", description="that runs the networks of try-ons (`tryon models optimize`)")
     groups: tuple[GroupConfig, ...] = Field(DEFAULT_GROUPS, min_length=1, description="deployments, in order")
     limits: ImageLimits = Field(default_factory=ImageLimits, description="what is taken of a photo")
     num_replicas: int = Field(1, ge=1, le=10_000, description="copies of the ingress, each with its own queue")

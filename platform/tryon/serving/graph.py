@@ -223,5 +223,6 @@ def _stage_options(config: ServeConfig, bundle: str, manifest: BundleManifest) -
         "decode_garment": {"limits": limits},
         "fit_person": {"size": size},
         "fit_garment": {"size": size},
-        **{stage: {"bundle": bundle} for stage in (*STAGE_ROLES, EXTRACT)},
+        **{stage: {"bundle": bundle, "backend": config.backend} for stage in STAGE_ROLES},
+        EXTRACT: {"bundle": bundle},
     }

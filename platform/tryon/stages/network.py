@@ -12,7 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tryon.config import Backend
 from tryon.errors import SampleError
+from tryon.models.backends import STEPS, runner
 from tryon.models.bundle import Role, load_bundle, place
 from tryon.models.checks import mask_faults
 from tryon.models.device import pick_device
@@ -53,18 +55,23 @@ class NetworkStage(Stage):
 
     role: ClassVar[Role]
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: str, *, backend: Backend = "auto") -> None:
         """Loads the network.
 
         Args:
             bundle: URI.
+            backend: that runs it, see `tryon.models.backends.runner`; of roles that have one.
 
         Raises:
-            BundleError: no such bundle, or it lacks the network.
+            BundleError: no such bundle, it lacks the network, or what the backend needs.
+            ConfigError: the backend cannot run this network here.
         """
-        network, self._size = load_bundle(bundle).network(self.role)
+        opened = load_bundle(bundle)
+        network, self._size = opened.network(self.role)
         self._device = pick_device()
         self._network = place(network, self._device)
+        if self.role in STEPS:
+            self._run = runner(opened, self.role, self._network, self._device, backend)
 
     def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         """Takes out rows whose own masks the network would turn away, with the code ``"mask-unusable"``."""

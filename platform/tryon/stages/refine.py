@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tryon.config import Backend
 from tryon.errors import BundleError, SampleError
-from tryon.models.device import autocast
 from tryon.sample import Row
 from tryon.stages._region import Region, paint
 from tryon.stages.network import NetworkStage
@@ -27,16 +27,17 @@ class Refine(NetworkStage):
     reads: ClassVar[tuple[str, ...]] = ("tryon", "agnostic_mask", "warped_garment", "warped_mask")
     adds = ("tryon",)
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: str, *, backend: Backend = "auto") -> None:
         """Loads the network.
 
         Args:
             bundle: URI.
+            backend: of `NetworkStage`.
 
         Raises:
             BundleError: no such bundle, it lacks the network, or its network looks at another context.
         """
-        super().__init__(bundle)
+        super().__init__(bundle, backend=backend)
         trained = getattr(getattr(self._network, "config", None), "context", self.context)
         if trained != self.context:
             text = f"the refinement network of bundle {bundle} looks at the {trained} context: {self.name} feeds it"
@@ -46,8 +47,8 @@ class Refine(NetworkStage):
     @torch.inference_mode()
     def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         image = self._images(batch["tryon"])
-        with autocast(self._device):
-            correction = self._network(torch.cat([self._context(batch), image], dim=1)).float() - image
+        restored = self._run({"image": torch.cat([self._context(batch), image], dim=1)})["restored"]
+        correction = restored.float() - image
         corrections = correction.mul(127.5).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [self._correct_one(batch["tryon"][i], batch["agnostic_mask"][i], corrections[i]) for i in range(num)]
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tryon.config import parse_config
+from tryon.config import Backend, parse_config
 from tryon.errors import BundleError, ConfigError, SampleError
 from tryon.models.bundle import load_bundle
-from tryon.models.contract import SampledSynthesis, SynthesisNetwork, needs_warp
+from tryon.models.contract import SampledSynthesis, needs_warp
 from tryon.models.device import autocast
 from tryon.models.sampling import Sampling, Solver
 from tryon.models.tensors import CONDITION_READS
@@ -37,6 +37,7 @@ class Synthesize(NetworkStage):
         self,
         bundle: str,
         *,
+        backend: Backend = "auto",
         steps: int | None = None,
         solver: Solver | None = None,
         seed: int | None = None,
@@ -47,6 +48,7 @@ class Synthesize(NetworkStage):
 
         Args:
             bundle: URI.
+            backend: of `NetworkStage`.
             steps: of the solver; these five are for a network that samples, None takes its own value.
             solver: ddim, dpm++ or unipc.
             seed: of the noise; one seed, one picture.
@@ -57,7 +59,7 @@ class Synthesize(NetworkStage):
             BundleError: no such bundle, or it lacks the network.
             ConfigError: a value out of bounds, or one is given and the network does not sample.
         """
-        super().__init__(bundle)
+        super().__init__(bundle, backend=backend)
         told: dict[str, Any] = {"steps": steps, "solver": solver, "seed": seed}
         told |= {"guidance_scale": guidance, "temperature": temperature}
         given = {name: value for name, value in told.items() if value is not None}
@@ -88,8 +90,7 @@ class Synthesize(NetworkStage):
     def _run_alike(self, batch: Mapping[str, list[Any]], num: int, sampling: Sampling | None) -> list[Row]:
         inputs = self._condition(batch)
         warped, warped_mask = self._warp(batch)
-        with autocast(self._device):
-            out = self._synthesize(inputs, warped, warped_mask, sampling)
+        out = self._synthesize(inputs, warped, warped_mask, sampling)
         # Where the warp covers, the share of it that shows; so that the full-size mask keeps the warp's own edge.
         share = (out["composition_mask"] / warped_mask.clamp_min(1e-3)).clamp(0, 1)
         rendering = out["rendering"].float().clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1)
@@ -117,8 +118,9 @@ class Synthesize(NetworkStage):
         sampling: Sampling | None,
     ) -> dict[str, torch.Tensor]:
         if sampling is None:
-            return cast("SynthesisNetwork", self._network).synthesize(inputs, warped, warped_mask)
-        return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, sampling)
+            return self._run({**inputs, "warped": warped, "warped_mask": warped_mask})
+        with autocast(self._device):
+            return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, sampling)
 
     def _compose_one(self, batch: Mapping[str, list[Any]], i: int, rendering: Float32, share: Float32) -> Row:
         """At the image's own size, in the agnostic mask's box: the warp where its share shows, else the rendering."""
@@ -147,13 +149,13 @@ class SynthesizeUnwarped(Synthesize):
     name = "synthesize_unwarped"
     reads: ClassVar[tuple[str, ...]] = CONDITION_READS
 
-    def __init__(self, bundle: str, **sampling: Any) -> None:
+    def __init__(self, bundle: str, **options: Any) -> None:
         """See `Synthesize`.
 
         Raises:
             BundleError: also of a network that needs a warp.
         """
-        super().__init__(bundle, **sampling)
+        super().__init__(bundle, **options)
         if needs_warp(self._network):
             text = f"the synthesis network of bundle {bundle} needs a warp: run the stage 'synthesize'"
             raise BundleError(text, code="bundle-stage", field="bundle")

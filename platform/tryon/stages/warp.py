@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 
 from tryon.errors import SampleError
-from tryon.models.device import autocast
 from tryon.models.layers import sample_image
 from tryon.models.tensors import CONDITION_READS
 from tryon.sample import Row
@@ -43,7 +42,7 @@ class Warp(NetworkStage):
     def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         inputs = self._condition(batch)
         network = cast("WarpNetwork", self._network)
-        field = self._field(network, inputs, batch)
+        field = self._field(inputs, batch)
         regions = self._regions(
             network, inputs["garment_mask"], field, [image.shape[:2] for image in batch["agnostic"]]
         )
@@ -58,16 +57,13 @@ class Warp(NetworkStage):
             size: (height, width) px of the grids.
         """
         network = cast("WarpNetwork", self._network)
-        field = self._field(network, self._condition(batch), batch)
+        field = self._field(self._condition(batch), batch)
         return network.at(field, size)[0].float().cpu().numpy()
 
-    def _field(
-        self, network: WarpNetwork, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]
-    ) -> torch.Tensor:
+    def _field(self, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]) -> torch.Tensor:
         """The predicted warps, float32, a row a sample."""
         del batch
-        with autocast(self._device):
-            return network.field(inputs).float()
+        return self._run(inputs)["field"].float()
 
     def _regions(
         self, network: WarpNetwork, masks: torch.Tensor, field: torch.Tensor, sizes: Sequence[tuple[int, int]]

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from tryon.config import Backend
 from tryon.errors import ConfigError
-from tryon.models.device import autocast
 from tryon.models.tensors import CONDITION_READS
 from tryon.smoothing import runs, smooth
-from tryon.stages.warp import Warp, WarpNetwork
+from tryon.stages.warp import Warp
 
 WINDOW = (2.0, 1.0)  # weights of a looked-at frame and of its neighbours among those
 CHUNK = 8  # frames that go through the network together
@@ -24,12 +24,13 @@ class WarpClip(Warp):
     name = "warp_clip"
     reads: ClassVar[tuple[str, ...]] = (*CONDITION_READS, "id")
 
-    def __init__(self, bundle: str, *, every: int = 2) -> None:
+    def __init__(self, bundle: str, *, every: int = 2, backend: Backend = "auto") -> None:
         """Loads the network.
 
         Args:
             bundle: URI.
             every: the network looks at each so many-th frame; the warps of those between lie between theirs.
+            backend: of `NetworkStage`.
 
         Raises:
             BundleError: no such bundle, or it lacks the network.
@@ -37,7 +38,7 @@ class WarpClip(Warp):
         """
         if every < 1:
             raise ConfigError(f"every = {every} must be 1 or more", code="config-invalid", field="every")
-        super().__init__(bundle)
+        super().__init__(bundle, backend=backend)
         self._every = every
 
     @staticmethod
@@ -45,13 +46,11 @@ class WarpClip(Warp):
         """Frames before and after that a frame's warp depends on."""
         return every * len(WINDOW)
 
-    def _field(
-        self, network: WarpNetwork, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]
-    ) -> torch.Tensor:
+    def _field(self, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]) -> torch.Tensor:
         numbers = [int(one) for one in batch["id"]]
         found = runs(numbers, batch["pose"])
         keys = [self._keys(numbers, start, stop) for start, stop in found]
-        seen = self._seen(network, inputs, [key for group in keys for key in group])
+        seen = self._seen(inputs, [key for group in keys for key in group])
         out = np.empty((len(numbers), *seen.shape[1:]), dtype=np.float32)
         done = 0
         for (start, stop), group in zip(found, keys, strict=True):
@@ -68,10 +67,9 @@ class WarpClip(Warp):
         """Places of the frames that the network looks at: by number, so that it does not matter where a task begins."""
         return [i for i in range(start, stop) if numbers[i] % self._every == 0 or i in (start, stop - 1)]
 
-    def _seen(self, network: WarpNetwork, inputs: dict[str, torch.Tensor], keys: list[int]) -> Any:
+    def _seen(self, inputs: dict[str, torch.Tensor], keys: list[int]) -> Any:
         made = []
         for i in range(0, len(keys), CHUNK):
             part = {name: tensor[keys[i : i + CHUNK]] for name, tensor in inputs.items()}
-            with autocast(self._device):
-                made.append(network.field(part).float().cpu())
+            made.append(self._run(part)["field"].float().cpu())
         return torch.cat(made).numpy()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from tryon.config import Config, Size
+from tryon.config import Backend, Config, Size
 from tryon.engines.cluster import physical_cpus
 from tryon.engines.in_process import Pipeline
 from tryon.errors import TryonError
@@ -42,6 +42,7 @@ class PipelineBenchConfig(Config):
     """What is measured."""
 
     bundle: str = Field(description="URI")
+    backend: Backend = Field("auto", description="that runs the networks")
     sizes: tuple[Size, ...] = Field(((512, 384), (1024, 768)), min_length=1, description="(height, width) px of photos")
     batches: tuple[int, ...] = Field((1, 8), min_length=1, description="photos at a time")
     repeats: int = Field(5, ge=1, le=1000, description="of each; medians count")
@@ -84,7 +85,7 @@ def bench_pipeline(config: PipelineBenchConfig, on_row: Callable[[StageTime], No
     config = config.model_copy(update={"threads": config.threads or physical_cpus()})
     use_threads(config.threads)
     flops_per_s, bytes_per_s = peak_flops(), copy_speed()
-    (plan,) = plan_groups(ServeConfig(bundle=config.bundle, groups=(FUSED,)))
+    (plan,) = plan_groups(ServeConfig(bundle=config.bundle, backend=config.backend, groups=(FUSED,)))
     part = plan.parts[TRYON.name]
     pipeline = Pipeline([build_stage(spec) for spec in plan.specs if spec.name in part.stages], part.given)
     macs = network_macs(config.bundle)
