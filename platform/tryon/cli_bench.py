@@ -81,6 +81,35 @@ def bench_pipeline(
     pipeline_shown({"bundle": bundle or default_bundle(), **told}, out)
 
 
+@bench_app.command("catalogue")
+def bench_catalogue(
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the photos.")] = "1024x768",
+    num: Annotated[int, typer.Option(min=2, max=10_000, help="Try-ons of each kind.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Try-ons that go through the stages together.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
+    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile or onnx.")] = "auto",
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Time many garments on one person, and one garment on many persons, beside as many try-ons of strangers.
+
+    Example: tryon bench catalogue --num 20 --repeats 3
+    """
+    from tryon.config import parse_size
+    from tryon.models.bundle import default_bundle
+    from tryon.show_bench import catalogue_shown
+
+    told = {"size": parse_size(size), "num": num, "batch": batch, "repeats": repeats, "threads": threads}
+    catalogue_shown({"bundle": bundle or default_bundle(), "backend": backend, **told}, out)
+
+
 @bench_app.command("compare")
 def bench_compare(
     a: Annotated[str, typer.Argument(metavar="A", help="JSON file that a bench wrote.")],

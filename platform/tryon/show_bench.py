@@ -22,7 +22,7 @@ from tryon.errors import ConfigError, StorageError
 from tryon.evaluation.solvers import SolverFigures, compare_bundle
 from tryon.measured import Figure
 from tryon.models.weights import cache_folder
-from tryon.show import run_job_shown
+from tryon.show import Bar, run_job_shown
 from tryon.training.bench import COPIES, NUM_SIMULATED, BenchConfig, BenchResult, Leg, bench, multiply, resolve
 from tryon.training.run import check_run
 
@@ -112,6 +112,33 @@ def pipeline_shown(options: Mapping[str, Any], out: str | None) -> None:
     _keep(result, out)
 
 
+def catalogue_shown(options: Mapping[str, Any], out: str | None) -> None:
+    """Times a catalogue's try-ons beside strangers', with a bar, and prints them.
+
+    Args:
+        options: fields of `CatalogueBenchConfig`.
+        out: URI of a JSON file, or None.
+
+    Raises:
+        TryonError: an option or the bundle cannot be used.
+    """
+    from tryon.serving.bench.catalogue import CatalogueBenchConfig, bench_catalogue
+
+    config = parse_config(CatalogueBenchConfig, options, "bench catalogue")
+    with Bar("bench") as bar:
+        result = bench_catalogue(config, lambda done, of: bar.update(done, of, "runs"))
+    _print_machine(result.machine)
+    size = f"{config.size[0]}x{config.size[1]} px, {config.batch} at a time, {result.config.threads} threads"
+    table = Table(title=f"{config.num} try-ons, {size}")
+    for heading in ("kind", "try-ons/s, median", "least", "most"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for name, found in result.per_s.items():
+        table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(found), min(found), max(found))))
+    console.print(table)
+    _print_figures(result.figures, config.repeats)
+    _keep(result, out)
+
+
 def compare_shown(a: str, b: str) -> None:
     """Prints two results of a bench side by side.
 
@@ -152,6 +179,8 @@ def _values_of(uri: str) -> dict[str, float]:
                 if key in leg:
                     clients = f", {leg['clients']} at once" if "clients" in leg else ""
                     found.setdefault(f"{name}{clients}, {unit}", []).append(leg[key])
+        for name, values in told.get("per_s", {}).items():
+            found[f"{name}, try-ons/s"] = list(values)
         for row in told.get("solvers", ()):
             found[f"{row['solver']} {row['steps']}, s a sample"] = [row["seconds"]]
         for figure in told.get("figures", ()):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.test_cli import run_main
 from tryon.models.bundle import read_manifest
+from tryon.serving.bench.catalogue import MODES, many_pairs
 from tryon.serving.bench.stages import copy_speed, network_macs, peak_flops
 
 Capture = pytest.CaptureFixture[str]
@@ -84,3 +85,24 @@ def test_a_file_that_is_no_result_is_named(
     bad.write_text('{"figures": [{"name": "y", "value": 1}]}')
     assert run_main(monkeypatch, "bench", "compare", str(good), str(bad)) == 2
     assert "no figure in common" in capsys.readouterr().err
+
+
+def test_a_catalogue_is_timed_beside_strangers(
+    small_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    out = tmp_path / "a.json"
+    told = ("--size", "256x192", "--num", "6", "--batch", "3", "--repeats", "2", "--out", str(out))
+    assert not run_main(monkeypatch, "bench", "catalogue", "--bundle", small_bundle, *told)
+    assert "one person / strangers" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert set(found["per_s"]) == set(MODES)
+    assert all(len(values) == 2 and min(values) > 0 for values in found["per_s"].values())
+    one_person, one_garment = (figure["value"] for figure in found["figures"])
+    assert one_person > one_garment > 0.8, "a person costs more to look at than a garment"
+    assert not run_main(monkeypatch, "bench", "compare", str(out), str(out))
+    assert "one garment, try-ons/s" in capsys.readouterr().out
+
+
+def test_no_pair_of_a_catalogue_is_anothers() -> None:
+    pairs = many_pairs(20, (256, 192))
+    assert len({pair.person for pair in pairs} | {pair.garment for pair in pairs}) == 40

@@ -138,4 +138,4 @@ def batch_tryon_job(
     )
     if manifest.data_licence != pairs.licence:
         pairs.licence = f"{pairs.licence}; images by a bundle trained on data under: {manifest.data_licence}"
-    return Job(pairs, specs, fields, told, parents)
+    return Job(pairs, specs, fields, told, parents, photos_recur=True)

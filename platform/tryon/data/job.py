@@ -17,11 +17,13 @@ from tryon.data.shards import Manifest, ManifestWriter, Parent, finished_shard, 
 from tryon.data.sources.base import Source
 from tryon.engines.dataset import ShardReport, counted_stages, run_shards
 from tryon.engines.in_process import Pipeline, build_pipeline
+from tryon.engines.photo_cache import CachingPipeline, PhotoCache
 from tryon.errors import TryonError
 from tryon.sample import ERROR_FIELDS, Batch, Row, num_rows
 from tryon.stages.registry import stage_class
 
 OnReport = Callable[[ShardReport, "int | None"], None]
+CACHE_BYTES = 1_000_000_000  # of what is known about a shard's photos
 FAILED, CRASHED = "stage-failed", "worker-crashed"
 
 
@@ -37,6 +39,7 @@ class Job:
         parents: data sets and folders the rows come from.
         shared: so many of the stages see the rows, too, that a task reads for the sake of those beside them
             (`Source.owns`); after these stages they are dropped.
+        photos_recur: what stages find out about one photo alone is found once a shard, however many rows show it.
     """
 
     source: Source
@@ -45,6 +48,7 @@ class Job:
     config: dict[str, Any]
     parents: tuple[Parent, ...] = field(default=())
     shared: int = 0
+    photos_recur: bool = False
 
     @property
     def annotators(self) -> dict[str, int]:
@@ -115,6 +119,9 @@ class JobWorker:
         batch = self._shared(batch, self._on_stage)
         own = [self._job.source.owns(task, row_id) for row_id in batch["id"]]
         batch = {name: list(itertools.compress(column, own)) for name, column in batch.items()}
+        if self._job.photos_recur:
+            # Nothing is kept for the next shard: bytes must not depend on which shards a worker had before.
+            return CachingPipeline(self._rest, PhotoCache(CACHE_BYTES))(batch, self._on_stage)
         return self._rest(batch, self._on_stage)
 
     def _blame(self, batch: Batch) -> bool:

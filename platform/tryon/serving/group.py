@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline
+from tryon.engines.photo_cache import CachingPipeline, PhotoCache
 from tryon.sample import Batch, num_rows
-from tryon.serving.cache import CachingPipeline, PhotoCache
 from tryon.serving.graph import Part
 from tryon.serving.metrics import StageMetrics
 from tryon.serving.traces import Carrier, Traces

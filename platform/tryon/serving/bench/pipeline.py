@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from tryon.config import Backend
 from tryon.engines.cluster import physical_cpus
+from tryon.engines.in_process import Pipeline
+from tryon.sample import Batch
 from tryon.serving.api import TryOnOptions
+from tryon.serving.bench.inputs import Pair
 from tryon.serving.config import DEFAULT_GROUPS, GroupConfig, ServeConfig
 from tryon.serving.graph import TRYON, plan_groups
 from tryon.serving.group import Call, StageGroup
 from tryon.serving.threads import computing_thread
+from tryon.stages.registry import build_stage
 
 FUSED = GroupConfig(name="all", stages=tuple(name for group in DEFAULT_GROUPS for name in group.stages))
 OPTIONS = TryOnOptions()
+
+
+def tryon_pipeline(bundle: str, backend: Backend = "auto") -> Pipeline:
+    """The stages of a try-on as a service has them, in this thread."""
+    (plan,) = plan_groups(ServeConfig(bundle=bundle, backend=backend, groups=(FUSED,)))
+    part = plan.parts[TRYON.name]
+    return Pipeline([build_stage(spec) for spec in plan.specs if spec.name in part.stages], part.given)
+
+
+def batch_of(pairs: Sequence[Pair]) -> Batch:
+    """Pairs as the rows that `tryon_pipeline` takes."""
+    batch: Batch = {name: [None] * len(pairs) for name in TRYON.given}
+    batch |= {"id": [str(i) for i in range(len(pairs))], "category": ["upper"] * len(pairs)}
+    return batch | {"person_file": [pair.person for pair in pairs], "garment_file": [pair.garment for pair in pairs]}
 
 
 class LocalTryOn:

@@ -27,11 +27,8 @@ from tryon.models.registry import build_network
 from tryon.models.table import count_macs
 from tryon.sample import Batch
 from tryon.serving.bench.inputs import Pair, make_pairs
-from tryon.serving.bench.pipeline import FUSED
-from tryon.serving.config import ServeConfig
-from tryon.serving.graph import TRYON, plan_groups
+from tryon.serving.bench.pipeline import batch_of, tryon_pipeline
 from tryon.serving.threads import use_threads
-from tryon.stages.registry import build_stage
 
 ALL = "all"  # the row of a whole try-on
 PEAK_CHANNELS, PEAK_PX = 128, 64  # of the convolution that the peak is measured with
@@ -85,9 +82,7 @@ def bench_pipeline(config: PipelineBenchConfig, on_row: Callable[[StageTime], No
     config = config.model_copy(update={"threads": config.threads or physical_cpus()})
     use_threads(config.threads)
     flops_per_s, bytes_per_s = peak_flops(), copy_speed()
-    (plan,) = plan_groups(ServeConfig(bundle=config.bundle, backend=config.backend, groups=(FUSED,)))
-    part = plan.parts[TRYON.name]
-    pipeline = Pipeline([build_stage(spec) for spec in plan.specs if spec.name in part.stages], part.given)
+    pipeline = tryon_pipeline(config.bundle, config.backend)
     macs = network_macs(config.bundle)
     rows: list[StageTime] = []
     for size in config.sizes:
@@ -105,7 +100,7 @@ def _measured(
     pipeline: Pipeline, pairs: Sequence[Pair], size: Size, repeats: int, macs: Mapping[str, int | None],
     flops_per_s: float, bytes_per_s: float,
 ) -> list[StageTime]:  # fmt: skip
-    given = _batch(pairs)
+    given = batch_of(pairs)
     out = pipeline(given)  # warm-up
     fault = next((error for error in out["error"] if error is not None), None)
     if fault is not None:
@@ -173,12 +168,6 @@ def _quickest(work: Callable[[], object], repeats: int) -> float:
         work()
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def _batch(pairs: Sequence[Pair]) -> Batch:
-    batch: Batch = {name: [None] * len(pairs) for name in TRYON.given}
-    batch |= {"id": [str(i) for i in range(len(pairs))], "category": ["upper"] * len(pairs)}
-    return batch | {"person_file": [pair.person for pair in pairs], "garment_file": [pair.garment for pair in pairs]}
 
 
 def _bytes(batch: Batch, fields: Sequence[str]) -> int:

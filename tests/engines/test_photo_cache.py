@@ -12,9 +12,9 @@ import pytest
 
 from tryon.config import StageSpec
 from tryon.engines.in_process import Pipeline, build_pipeline
+from tryon.engines.photo_cache import CachingPipeline, PhotoCache, Source, sources_of
 from tryon.sample import Batch, num_rows
 from tryon.serving.bench.pipeline import FUSED
-from tryon.serving.cache import CachingPipeline, PhotoCache, Source, sources_of
 from tryon.serving.config import DEFAULT_GROUPS, ServeConfig
 from tryon.serving.graph import TRYON, plan_groups
 from tryon.stages.base import Stage
@@ -119,6 +119,23 @@ def test_a_batch_of_known_and_new_rows(pipeline: Pipeline, photos: tuple[bytes, 
     out = cached(batch(*pairs))
     assert rows_run == Counter(dict.fromkeys((*PERSON, *GARMENT), 1) | {"agnostic": 1})
     assert_same(out, pipeline(batch(*pairs)))
+
+
+def test_rows_of_one_batch_share_what_is_found(
+    pipeline: Pipeline, photos: tuple[bytes, bytes], rows_run: Counter[str]
+) -> None:
+    persons = [photos[0] + bytes([i]) for i in range(2)]
+    garments = [photos[1] + bytes([i]) for i in range(3)]
+    pairs = [(person, garment) for person in persons for garment in garments]
+    bad = (garments[0], garments[1])
+    out = CachingPipeline(pipeline, PhotoCache(100_000_000))(batch(*pairs, bad, bad))
+    assert out["error_code"] == [None] * 6 + ["no-person"] * 2
+    assert rows_run["decode_person"] == 2 + 2, "what failed is tried again"
+    assert [rows_run[name] for name in (*GARMENT, "agnostic")] == [3, 3, 3, 2]
+    rows_run.clear()
+    alone = pipeline(batch(*pairs))
+    assert rows_run["decode_person"] == 6
+    assert_same({name: column[:6] for name, column in out.items()}, alone)
 
 
 def test_a_photo_that_cannot_be_used_is_not_kept(pipeline: Pipeline, photos: tuple[bytes, bytes]) -> None:

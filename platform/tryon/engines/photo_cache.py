@@ -28,7 +28,11 @@ class _Entry:
 
 
 class PhotoCache:
-    """The values of the photos used last, bounded in bytes; safe to use from several threads."""
+    """The values of the photos used last, bounded in bytes; safe to use from several threads.
+
+    Attributes:
+        max_bytes: the bound; 0: nothing is kept.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         """Keeps nothing yet.
@@ -36,7 +40,7 @@ class PhotoCache:
         Args:
             max_bytes: of the values together; larger ones are not kept.
         """
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
@@ -59,13 +63,13 @@ class PhotoCache:
         """Keeps the values of a photo; drops those not used for longest where there is no room."""
         kept = {name: _read_only(value) for name, value in values.items()}
         num_bytes = OVERHEAD + sum(_num_bytes(value) for value in kept.values())
-        if num_bytes > self._max_bytes:
+        if num_bytes > self.max_bytes:
             return
         with self._lock:
             old = self._entries.pop(key, None)
             self._num_bytes += num_bytes - (old.num_bytes if old else 0)
             self._entries[key] = _Entry(kept, num_bytes)
-            while self._num_bytes > self._max_bytes:
+            while self._num_bytes > self.max_bytes:
                 _, dropped = self._entries.popitem(last=False)
                 self._num_bytes -= dropped.num_bytes
 
@@ -108,15 +112,51 @@ class CachingPipeline:
                 self._fields[source] = tuple(dict.fromkeys((*self._fields.get(source, ()), *stage.adds)))
 
     def __call__(self, batch: Batch, on_stage: OnStage | None = None) -> Batch:
-        """As `Pipeline.__call__`."""
+        """As `Pipeline.__call__`. Rows that share a photo with one before them go after it, and take what it found."""
         photos = dict.fromkeys(source.photo for source in self._fields)
-        digests = {photo: [hashlib.sha256(data).hexdigest() for data in batch[photo]] for photo in photos}
+        digests = {photo: [hashlib.sha256(data or b"").hexdigest() for data in batch[photo]] for photo in photos}
+        keys = {
+            source: [source.key(batch, i, digest) for i, digest in enumerate(digests[source.photo])]
+            for source in self._fields
+        }
+        turns = self._turns([set(row) for row in zip(*keys.values(), strict=True)])
+        if len(turns) <= 1:
+            return self._run(batch, keys, on_stage)
+        out: Batch = {}
+        for rows in turns:
+            part = {name: [column[i] for i in rows] for name, column in batch.items()}
+            made = self._run(part, {source: [one[i] for i in rows] for source, one in keys.items()}, on_stage)
+            for name, column in made.items():
+                whole = out.setdefault(name, [None] * num_rows(batch))
+                for i, value in zip(rows, column, strict=True):
+                    whole[i] = value
+        return out
+
+    def _turns(self, keys: Sequence[set[str]]) -> list[list[int]]:
+        """Rows that run together: none needs what another of its turn finds, and could take from the cache."""
+        known = {key for key in set().union(*keys) if self._cache.get(key) is not None}
+        turns, left = [], list(range(len(keys)))
+        while left and self._cache.max_bytes:
+            claimed: set[str] = set()
+            turn, later = [], []
+            for i in left:
+                new = keys[i] - known
+                if new & claimed:
+                    later.append(i)
+                else:
+                    turn.append(i)
+                    claimed |= new
+            turns.append(turn)
+            known |= claimed
+            left = later
+        return turns
+
+    def _run(self, batch: Batch, keys: Mapping[Source, Sequence[str]], on_stage: OnStage | None) -> Batch:
         missed: list[tuple[Source, int, str]] = []
         given = dict(batch)
         for source, fields in self._fields.items():
             columns: dict[str, list[Any]] = {name: [None] * num_rows(batch) for name in fields}
-            for i, digest in enumerate(digests[source.photo]):
-                key = source.key(batch, i, digest)
+            for i, key in enumerate(keys[source]):
                 found = self._cache.get(key)
                 if not source.told:
                     self._on_lookup(source.photo, found is not None)
