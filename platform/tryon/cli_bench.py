@@ -81,6 +81,29 @@ def bench_pipeline(
     pipeline_shown({"bundle": bundle or default_bundle(), **told}, out)
 
 
+@bench_app.command("annotate")
+def bench_annotate(
+    sizes: Annotated[
+        str, typer.Option(help="HEIGHTxWIDTH px of the photos, with commas between.")
+    ] = "512x384,1024x768",
+    batches: Annotated[str, typer.Option(help="Pairs of photos at a time, with commas between.")] = "1,8",
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 1,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Time each stage of a data set's annotation: pose, parse, masks, agnostic person, of a person and a garment photo.
+
+    Example: tryon bench annotate --sizes 1024x768 --batches 8
+    """
+    from tryon.show_bench import pipeline_shown
+
+    told = {"sizes": sizes, "batches": batches, "repeats": repeats, "threads": threads}
+    pipeline_shown({"work": "annotate", **told}, out)
+
+
 @bench_app.command("catalogue")
 def bench_catalogue(
     bundle: Annotated[
@@ -108,6 +131,34 @@ def bench_catalogue(
 
     told = {"size": parse_size(size), "num": num, "batch": batch, "repeats": repeats, "threads": threads}
     catalogue_shown({"bundle": bundle or default_bundle(), "backend": backend, **told}, out)
+
+
+@bench_app.command("scale")
+def bench_scale(
+    rows: Annotated[str, typer.Option(help="Rows of each data set, with commas between.")] = "1000,10000",
+    works: Annotated[
+        str, typer.Option(help="Of annotate, train, tryon, with commas between.")
+    ] = "annotate,train,tryon",
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the thumbnails.")] = "128x96",
+    bundle: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
+    ] = None,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="JSON file to write."),
+    ] = None,
+) -> None:
+    """Measure what a row costs and what memory is held as data sets grow: annotation, a run that reads them, try-on.
+
+    Example: tryon bench scale --rows 1000,100000 --works annotate,train
+    """
+    from tryon.config import parse_size
+    from tryon.models.bundle import default_bundle
+    from tryon.show_bench import scale_shown
+
+    told = {"rows": rows, "works": works, "size": parse_size(size), "bundle": bundle or default_bundle()}
+    scale_shown(told, out)
 
 
 @bench_app.command("compare")

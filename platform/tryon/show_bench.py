@@ -77,7 +77,7 @@ def bench_shown(options: Mapping[str, Any], data: str | None, bundle: str | None
 
 
 def pipeline_shown(options: Mapping[str, Any], out: str | None) -> None:
-    """Times a try-on's stages and prints them.
+    """Times the stages of a try-on or of annotation and prints them.
 
     Args:
         options: fields of `PipelineBenchConfig`; sizes and batches as text with commas.
@@ -93,14 +93,16 @@ def pipeline_shown(options: Mapping[str, Any], out: str | None) -> None:
 
     def on_row(row: StageTime) -> None:
         size = f"{row.size[0]}x{row.size[1]}, {row.batch} at a time"
-        say(f"bench     {size}: {1000 * row.median_s:.0f} ms a try-on")
+        say(f"bench     {size}: {1000 * row.median_s:.0f} ms {'a pair' if config.work == 'annotate' else 'a try-on'}")
 
     result = bench_pipeline(config, on_row)
     _print_machine(result.machine)
     peak = f"a convolution reaches {result.flops_per_s / 1e9:.0f} GFLOP/s, a copy {result.bytes_per_s / 1e9:.1f} GB/s"
     say(f"{result.config.threads} threads: {peak}; at most {result.peak_memory_mb:.0f} MB of memory")
     for size, batch in dict.fromkeys((row.size, row.batch) for row in result.rows):
-        table = Table(title=f"{size[0]}x{size[1]} px, {batch} at a time, ms a photo, medians of {config.repeats}")
+        table = Table(
+            title=f"{size[0]}x{size[1]} px, {batch} at a time, ms a pair of photos, medians of {config.repeats}"
+        )
         for heading in ("stage", "median", "least", "most", "floor", "times the floor"):
             table.add_column(heading, justify="left" if heading == "stage" else "right")
         for row in (row for row in result.rows if (row.size, row.batch) == (size, batch)):
@@ -136,6 +138,31 @@ def catalogue_shown(options: Mapping[str, Any], out: str | None) -> None:
         table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(found), min(found), max(found))))
     console.print(table)
     _print_figures(result.figures, config.repeats)
+    _keep(result, out)
+
+
+def scale_shown(options: Mapping[str, Any], out: str | None) -> None:
+    """Measures what a row costs as data sets grow, and prints it.
+
+    Args:
+        options: fields of `ScaleBenchConfig`; rows and works as text with commas.
+        out: URI of a JSON file, or None.
+
+    Raises:
+        TryonError: an option or the bundle cannot be used.
+    """
+    from tryon.serving.bench.scale import Cost, ScaleBenchConfig, bench_scale
+
+    told = {**options, **{name: str(options[name]).split(",") for name in ("rows", "works")}}
+    config = parse_config(ScaleBenchConfig, told, "bench scale")
+
+    def on_cost(cost: Cost) -> None:
+        told = f"{cost.ms_a_row:.1f} ms a row, {cost.memory_mb:.0f} MB"
+        say(f"bench     {cost.work}, {cost.rows} rows: {told}, {cost.seconds:.0f} s")
+
+    result = bench_scale(config, on_cost)
+    _print_machine(result.machine)
+    _print_figures(result.figures, 0)
     _keep(result, out)
 
 
@@ -179,6 +206,8 @@ def _values_of(uri: str) -> dict[str, float]:
                 if key in leg:
                     clients = f", {leg['clients']} at once" if "clients" in leg else ""
                     found.setdefault(f"{name}{clients}, {unit}", []).append(leg[key])
+        for cost in told.get("costs", ()):
+            found[f"{cost['work']}, {cost['rows']} rows, ms a row"] = [cost["ms_a_row"]]
         for name, values in told.get("per_s", {}).items():
             found[f"{name}, try-ons/s"] = list(values)
         for row in told.get("solvers", ()):

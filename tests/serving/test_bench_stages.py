@@ -106,3 +106,13 @@ def test_a_catalogue_is_timed_beside_strangers(
 def test_no_pair_of_a_catalogue_is_anothers() -> None:
     pairs = many_pairs(20, (256, 192))
     assert len({pair.person for pair in pairs} | {pair.garment for pair in pairs}) == 40
+
+
+def test_annotation_is_timed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    told = ("--sizes", "256x192", "--batches", "2", "--repeats", "2", "--out", str(tmp_path / "a.json"))
+    assert not run_main(monkeypatch, "bench", "annotate", *told)
+    assert "256x192, 2 at a time: " in capsys.readouterr().out
+    rows = {row["stage"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
+    assert {"pose", "parse", "garment_mask", "agnostic", "all"} <= set(rows)
+    assert "warp" not in rows
+    assert all(0 < row["least_s"] <= row["median_s"] for row in rows.values())

@@ -1,4 +1,4 @@
-"""`tryon bench pipeline`: what each stage of a try-on takes in this process, beside the least it could take.
+"""`tryon bench pipeline` and `bench annotate`: what each stage takes in this process, beside the least it could take.
 
 The floor of a stage that runs a network is its multiplications and additions at the speed that a large convolution
 reaches here; of any other stage it is the bytes that it reads and writes at the speed of a copy. Both speeds are
@@ -11,14 +11,15 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from tryon.config import Backend, Config, Size
+from tryon.data.annotate import AnnotateConfig, data_specs
 from tryon.engines.cluster import physical_cpus
-from tryon.engines.in_process import Pipeline
+from tryon.engines.in_process import Pipeline, build_pipeline
 from tryon.errors import TryonError
 from tryon.measured import machine
 from tryon.models.bundle import read_manifest, role_stages
@@ -30,7 +31,9 @@ from tryon.serving.bench.inputs import Pair, make_pairs
 from tryon.serving.bench.pipeline import batch_of, tryon_pipeline
 from tryon.serving.threads import use_threads
 
-ALL = "all"  # the row of a whole try-on
+ALL = "all"  # the row of the whole
+GIVEN = ("id", "category", "person_file", "garment_file")
+ANNOTATED = ("person", "garment", "pose", "person_mask", "parse", "garment_mask", "agnostic", "agnostic_mask")
 PEAK_CHANNELS, PEAK_PX = 128, 64  # of the convolution that the peak is measured with
 COPY_BYTES = 64_000_000  # more than a core's cache holds
 
@@ -38,7 +41,8 @@ COPY_BYTES = 64_000_000  # more than a core's cache holds
 class PipelineBenchConfig(Config):
     """What is measured."""
 
-    bundle: str = Field(description="URI")
+    work: Literal["tryon", "annotate"] = Field("tryon", description="a try-on, or a data set's layers of two photos")
+    bundle: str = Field("", description="URI; of a try-on")
     backend: Backend = Field("auto", description="that runs the networks")
     sizes: tuple[Size, ...] = Field(((512, 384), (1024, 768)), min_length=1, description="(height, width) px of photos")
     batches: tuple[int, ...] = Field((1, 8), min_length=1, description="photos at a time")
@@ -82,8 +86,11 @@ def bench_pipeline(config: PipelineBenchConfig, on_row: Callable[[StageTime], No
     config = config.model_copy(update={"threads": config.threads or physical_cpus()})
     use_threads(config.threads)
     flops_per_s, bytes_per_s = peak_flops(), copy_speed()
-    pipeline = tryon_pipeline(config.bundle, config.backend)
-    macs = network_macs(config.bundle)
+    if config.work == "annotate":
+        specs = data_specs(AnnotateConfig(layers=ANNOTATED), GIVEN)
+        pipeline, macs = build_pipeline(specs, GIVEN), dict[str, int | None]()
+    else:
+        pipeline, macs = tryon_pipeline(config.bundle, config.backend), network_macs(config.bundle)
     rows: list[StageTime] = []
     for size in config.sizes:
         for batch in config.batches:
@@ -104,7 +111,7 @@ def _measured(
     out = pipeline(given)  # warm-up
     fault = next((error for error in out["error"] if error is not None), None)
     if fault is not None:
-        raise TryonError(f"a simulated photo cannot be tried on: {fault}", code="bench-failed")
+        raise TryonError(f"a simulated photo cannot be used: {fault}", code="bench-failed")
     times: dict[str, list[float]] = {}
     for _ in range(repeats):
         start = time.perf_counter()
