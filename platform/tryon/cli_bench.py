@@ -64,7 +64,7 @@ def bench_pipeline(
     batches: Annotated[str, typer.Option(help="Photos at a time, with commas between.")] = "1,8",
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
-    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile or onnx.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile, onnx or int8.")] = "auto",
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),
@@ -115,7 +115,7 @@ def bench_catalogue(
     batch: Annotated[int, typer.Option(min=1, max=256, help="Try-ons that go through the stages together.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
-    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile or onnx.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile, onnx or int8.")] = "auto",
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="JSON file to write."),

@@ -22,8 +22,8 @@ KeyOption = Annotated[
 BackendOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="What runs the networks: eager (PyTorch), compile (torch.compile), onnx (a bundle of `tryon models "
-        "optimize`), or auto: onnx where that is faster and there, else eager."
+        help="What runs the networks: eager (PyTorch), compile (torch.compile), onnx or int8 (a bundle of "
+        "`tryon models optimize`), or auto: what is there and fastest on this machine."
     ),
 ]
 

@@ -29,7 +29,7 @@ class ImageLimits(Config):
     min_side_px: int = Field(32, ge=1, description="shortest side, px")
 
 
-Backend = Literal["auto", "eager", "compile", "onnx"]  # what runs a network: `tryon.models.backends`
+Backend = Literal["auto", "eager", "compile", "onnx", "int8"]  # what runs a network: `tryon.models.backends`
 
 
 class StageSpec(Config):

@@ -102,8 +102,15 @@ def pack_shown(bundle: str, out: str) -> None:
     say(f"pack      {bundle}: {', '.join(manifest.networks)} in float16, {size / 1e6:.1f} MB -> {out}")
 
 
-def optimize_shown(bundle: str, out: str) -> None:
-    """Writes ONNX files and says how near they come to PyTorch, and how much faster they are."""
+def optimize_shown(bundle: str, out: str, int8: str | None, num: int) -> None:
+    """Writes ONNX files and says how near they come to PyTorch, and how much faster they are; int8 files likewise.
+
+    Args:
+        bundle: URI.
+        out: URI of the folder to write.
+        int8: URI of an annotated data set that int8 files are made by, or None.
+        num: samples of it.
+    """
     from tryon.models.backends import optimize_bundle
 
     for one in optimize_bundle(bundle, out):
@@ -112,6 +119,13 @@ def optimize_shown(bundle: str, out: str) -> None:
             continue
         times = f"{1000 * one.eager_s:.1f} ms by PyTorch, {1000 * one.onnx_s:.1f} ms by ONNX Runtime"
         say(f"optimize  {one.role}: {one.num_bytes / 1e6:.1f} MB, at most {one.difference:.1g} from PyTorch; {times}")
+    if int8 is not None:
+        from tryon.evaluation.quantize import quantize_bundle
+
+        for made in quantize_bundle(out, int8, num=num):
+            ssim = f"SSIM {made.ssim[0]:.4f} -> {made.ssim[1]:.4f}, {1000 * made.seconds:.1f} ms"
+            fate = f"{made.num_bytes / 1e6:.1f} MB" if made.kept else "not kept, it costs too much"
+            say(f"int8      {made.role}: {ssim}; {fate}")
     say(f"optimize  {bundle} -> {out}")
 
 

@@ -35,7 +35,7 @@ UNWARPED = "synthesize_unwarped"  # instead of `synthesize` where the network ne
 BY_GARMENT = "refine_by_garment"  # instead of `refine` where the network looks at the garment photo
 PARSE = "parse"  # of photos, without weights
 PARSE_BY_NETWORK = "parse_segment"  # instead of `parse` where the bundle has a parsing network
-BackendName = Literal["onnx"]
+BackendName = Literal["onnx", "int8"]
 PRESERVE = "preserve"  # last, where the garment itself is shown: a stage without a network
 STAGE_ROLES: Mapping[str, Role] = {
     **{stage: role for role, stage in ROLE_STAGES.items()},
@@ -49,6 +49,7 @@ class BackendFile(Config):
 
     file: str = Field(pattern=r"^\w[\w.-]*$", description="in the bundle's folder")
     sha256: str = Field(description="of that file")
+    difference: float = Field(0.0, ge=0, description="largest from PyTorch on an example, where it was made")
 
 
 class NetworkEntry(Config):
@@ -248,25 +249,32 @@ def write_network(
     return manifest
 
 
-def add_backend(uri: str, role: Role, backend: BackendName, data: bytes) -> BundleManifest:
+def add_backend(
+    uri: str, role: Role, backend: BackendName, data: bytes | None, *, difference: float = 0.0
+) -> BundleManifest:
     """Writes a network as another program runs it beside its weights; the manifest goes last.
 
     Args:
         uri: the bundle's folder.
         role: of a network that it has.
         backend: that runs it.
-        data: the file.
+        data: the file; None: takes away the one that is there.
+        difference: largest from PyTorch on an example.
 
     Raises:
         BundleError: no bundle, or a registry's version, which never changes.
     """
     check_writable(uri)
     manifest = read_manifest(uri)
-    old, digest = manifest.networks[role], storage.sha256(data)
-    file = BackendFile(file=f"{role}-{digest[:12]}.{backend}", sha256=digest)
-    entry = old.model_copy(update={"backends": {**old.backends, backend: file}})
+    old = manifest.networks[role]
+    files = {name: file for name, file in old.backends.items() if name != backend}
+    if data is not None:
+        digest = storage.sha256(data)
+        name = f"{role}-{digest[:12]}.{backend}"
+        files[backend] = BackendFile(file=name, sha256=digest, difference=difference)
+        storage.write_bytes(storage.join(uri, name), data)
+    entry = old.model_copy(update={"backends": files})
     manifest = manifest.model_copy(update={"networks": {**manifest.networks, role: entry}})
-    storage.write_bytes(storage.join(uri, file.file), data)
     storage.write_bytes(storage.join(uri, MANIFEST), manifest.model_dump_json(indent=2).encode())
     _drop_files(uri, old, entry)
     return manifest

@@ -25,6 +25,13 @@ def cpu_has_amx_bf16() -> bool:
     return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(encoding="ascii", errors="ignore")
 
 
+@lru_cache(maxsize=1)
+def cpu_has_vnni() -> bool:
+    """True where the CPU multiplies and adds 8-bit whole numbers in one instruction (AVX-512 or AVX VNNI)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "vnni" in cpuinfo.read_text(encoding="ascii", errors="ignore")
+
+
 def autocast_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype | None:
     """The type to compute in; None: plain float32.
 

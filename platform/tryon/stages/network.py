@@ -71,7 +71,7 @@ class NetworkStage(Stage):
         self._device = pick_device()
         self._network = place(network, self._device)
         if self.role in STEPS:
-            self._run = runner(opened, self.role, self._network, self._device, backend)
+            self.runner = runner(opened, self.role, self._network, self._device, backend)
 
     def run(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         """Takes out rows whose own masks the network would turn away, with the code ``"mask-unusable"``."""

@@ -47,7 +47,7 @@ class Refine(NetworkStage):
     @torch.inference_mode()
     def run_whole(self, batch: Mapping[str, list[Any]], num: int) -> Sequence[Row | SampleError]:
         image = self._images(batch["tryon"])
-        restored = self._run({"image": torch.cat([self._context(batch), image], dim=1)})["restored"]
+        restored = self.runner({"image": torch.cat([self._context(batch), image], dim=1)})["restored"]
         correction = restored.float() - image
         corrections = correction.mul(127.5).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [self._correct_one(batch["tryon"][i], batch["agnostic_mask"][i], corrections[i]) for i in range(num)]

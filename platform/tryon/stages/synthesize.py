@@ -118,7 +118,7 @@ class Synthesize(NetworkStage):
         sampling: Sampling | None,
     ) -> dict[str, torch.Tensor]:
         if sampling is None:
-            return self._run({**inputs, "warped": warped, "warped_mask": warped_mask})
+            return self.runner({**inputs, "warped": warped, "warped_mask": warped_mask})
         with autocast(self._device):
             return cast("SampledSynthesis", self._network).synthesize(inputs, warped, warped_mask, sampling)
 

@@ -63,7 +63,7 @@ class Warp(NetworkStage):
     def _field(self, inputs: dict[str, torch.Tensor], batch: Mapping[str, list[Any]]) -> torch.Tensor:
         """The predicted warps, float32, a row a sample."""
         del batch
-        return self._run(inputs)["field"].float()
+        return self.runner(inputs)["field"].float()
 
     def _regions(
         self, network: WarpNetwork, masks: torch.Tensor, field: torch.Tensor, sizes: Sequence[tuple[int, int]]

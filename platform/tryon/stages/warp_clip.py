@@ -71,5 +71,5 @@ class WarpClip(Warp):
         made = []
         for i in range(0, len(keys), CHUNK):
             part = {name: tensor[keys[i : i + CHUNK]] for name, tensor in inputs.items()}
-            made.append(self._run(part)["field"].float().cpu())
+            made.append(self.runner(part)["field"].float().cpu())
         return torch.cat(made).numpy()
