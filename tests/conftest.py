@@ -11,7 +11,7 @@ import pytest
 # Before anything imports Ray: its workers inherit these.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "60"
+os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "180"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("TRYON_BUNDLE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once, and OpenMP's threads wait by spinning

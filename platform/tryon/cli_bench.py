@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tryon.cli_data import ConfigOption, SetOption
+from tryon.cli_data import ActorsOption, ConfigOption, SetOption
 
 bench_app = typer.Typer(
     help="Measure: what stages take, what distributed training and serving cost, what solvers save.",
@@ -140,6 +140,7 @@ def bench_scale(
         str, typer.Option(help="Of annotate, train, tryon, with commas between.")
     ] = "annotate,train,tryon",
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the thumbnails.")] = "128x96",
+    actors: ActorsOption = None,
     bundle: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
@@ -158,7 +159,7 @@ def bench_scale(
     from tryon.show_bench import scale_shown
 
     told = {"rows": rows, "works": works, "size": parse_size(size), "bundle": bundle or default_bundle()}
-    scale_shown(told, out)
+    scale_shown({**told, "actors": actors}, out)
 
 
 @bench_app.command("compare")

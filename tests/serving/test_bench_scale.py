@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.test_bad_input_cli import one_sentence
 from tests.test_cli import run_main
+from tryon.models.bundle import copy_bundle
 from tryon.serving.bench.scale import Cost, ScaleBenchConfig, Thumbnails, figures_of
 
 
@@ -33,7 +34,7 @@ def test_figures_are_of_the_largest_and_the_smallest() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"rows": (1000, 200)}, {"rows": (10, 1000)}, {"rows": (300, 300)}, {"works": ("train",)}]
+    "told", [{"rows": (1000, 100)}, {"rows": (10, 1000)}, {"rows": (300, 300)}, {"works": ("train",)}]
 )
 def test_what_cannot_be_measured_is_refused(told: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"must rise|train reads"):
@@ -45,22 +46,22 @@ def test_the_verb_refuses_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys:
     one_sentence(capsys.readouterr().err, "rows", "rise")
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_each_work_is_measured_on_each_data_set(
-    ray_local: None,
     small_bundle: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = tmp_path / "a.json"
-    told = ("--rows", "200,300", "--size", "96x72", "--bundle", small_bundle, "--out", str(out))
+    bundle, out = tmp_path / "bundle", tmp_path / "a.json"
+    copy_bundle(small_bundle, str(bundle))
+    manifest = bundle / "bundle.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "working_size": [96, 72]}))
+    told = ("--rows", "40,80", "--size", "96x72", "--actors", "0", "--bundle", str(bundle), "--out", str(out))
     assert not run_main(monkeypatch, "bench", "scale", *told)
-    assert "train, 300 rows" in capsys.readouterr().out
+    assert "train, 80 rows" in capsys.readouterr().out
     found = json.loads(out.read_text())
     assert [(cost["work"], cost["rows"]) for cost in found["costs"]] == [
-        (work, rows) for rows in (200, 300) for work in ("annotate", "train", "tryon")
+        (work, rows) for rows in (40, 80) for work in ("annotate", "train", "tryon")
     ]
     assert all(cost["ms_a_row"] > 0 and cost["memory_mb"] > 100 for cost in found["costs"])
     assert len(found["figures"]) == 6

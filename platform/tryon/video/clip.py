@@ -74,11 +74,11 @@ def load_av() -> ModuleType:
     """
     try:
         import av
-        import av.logging
     except ImportError as error:
         text = f"films need the package av ({error}): pip install 'tryon[video]'"
         raise ConfigError(text, code="video-unavailable", field="IN") from error
-    av.logging.set_level(av.logging.PANIC)  # type: ignore[attr-defined, unused-ignore]
+    # Its logging stays off, as it is: with a level, FFmpeg's threads call Python for each line, and a decoder that is
+    # freed waits for its threads with the interpreter's lock in its hand.
     return av
 
 

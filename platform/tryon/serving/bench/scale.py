@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache
 from typing import Any, Literal
 
 import psutil
@@ -29,7 +30,7 @@ from tryon.engines.cluster import ray_session
 from tryon.engines.dataset import ShardReport
 from tryon.measured import Figure, at_most, machine
 from tryon.sample import Row
-from tryon.serving.bench.inputs import another_file, make_pairs
+from tryon.serving.bench.inputs import Pair, another_file, make_pairs
 from tryon.serving.bench.processes import below
 from tryon.serving.bench.stages import ANNOTATED
 from tryon.training.bench import speed_of
@@ -39,12 +40,12 @@ from tryon.training.run import check_run, run
 Work = Literal["annotate", "train", "tryon"]
 WORKS: tuple[Work, ...] = ("annotate", "train", "tryon")
 PICTURES = 16
-SHARD_ROWS = 100
+SHARD_ROWS = 20
 BAR = 1.1  # times the cost, and the memory, of the smallest data set
 SAMPLE_S = 0.5
 BATCH, LINES = 20, 10  # samples a step of the run that reads; lines that it writes
 RUN: Mapping[str, Any] = {
-    "batch_size": BATCH, "size": (64, 48), "val_fraction": 0.0, "num_workers": 1, "cache": "none", "trackers": (),
+    "batch_size": BATCH, "size": (64, 48), "val_fraction": 0.0, "cache": "none", "trackers": (),
     "network": {"width": 4},
 }  # fmt: skip
 
@@ -55,6 +56,7 @@ class ScaleBenchConfig(Config):
     bundle: str = Field(description="URI; of batch try-on")
     rows: tuple[int, ...] = Field((1000, 10_000), min_length=2, description="of each data set, in rising order")
     size: Size = Field((128, 96), description="(height, width) px of the thumbnails")
+    actors: int | None = Field(None, ge=0, description="processes; null: one a core; 0: without Ray, in this process")
     works: tuple[Work, ...] = Field(WORKS, min_length=1, description="annotate, train, tryon; train needs annotate")
 
     @field_validator("rows")
@@ -106,7 +108,7 @@ class Thumbnails(Source):
             size: (height, width) px.
         """
         self._num = num
-        self._pairs = make_pairs(PICTURES, size)
+        self._pairs = _pictures(size)
 
     def tasks(self) -> Iterable[int]:
         """The number of each shard's first row."""
@@ -125,6 +127,11 @@ class Thumbnails(Source):
         ]
 
 
+@lru_cache(maxsize=1)
+def _pictures(size: Size) -> tuple[Pair, ...]:
+    return tuple(make_pairs(PICTURES, size))
+
+
 def bench_scale(config: ScaleBenchConfig, on_cost: Callable[[Cost], None]) -> ScaleBenchResult:
     """Measures.
 
@@ -136,7 +143,8 @@ def bench_scale(config: ScaleBenchConfig, on_cost: Callable[[Cost], None]) -> Sc
         TryonError: the bundle cannot be used, or Ray does not start.
     """
     costs: list[Cost] = []
-    with tempfile.TemporaryDirectory(prefix="tryon-scale-") as folder, ray_session():
+    session = nullcontext() if config.actors == 0 else ray_session()
+    with tempfile.TemporaryDirectory(prefix="tryon-scale-") as folder, session:
         for num in config.rows:
             for work in config.works:
                 costs.append(_cost(work, num, config, folder))
@@ -165,19 +173,19 @@ def _cost(work: Work, num: int, config: ScaleBenchConfig, folder: str) -> Cost:
     start = time.perf_counter()
     with _memory() as most_mb:
         if work == "train":
-            ms = _train_ms(storage.join(folder, "annotate"), storage.join(folder, "bundle"), num)
+            ms = _train_ms(storage.join(folder, "annotate"), storage.join(folder, "bundle"), num, config.actors)
         else:
             source = Thumbnails(num, config.size)
             if work == "annotate":
                 job = annotate_job(source, AnnotateConfig(layers=ANNOTATED, quality=None), "bench")
             else:
                 job = batch_tryon_job(source, config.bundle, "bench")
-            ms = _job_ms(job, out)
+            ms = _job_ms(job, out, config.actors)
     seconds = time.perf_counter() - start
     return Cost(work=work, rows=num, ms_a_row=ms, seconds=seconds, memory_mb=most_mb())
 
 
-def _job_ms(job: Job, out: str) -> float:
+def _job_ms(job: Job, out: str, actors: int | None) -> float:
     """Milliseconds a row, of the shards after the first."""
     told: list[tuple[float, int]] = []
 
@@ -185,14 +193,15 @@ def _job_ms(job: Job, out: str) -> float:
         del of
         told.append((time.perf_counter(), report.rows_out + report.quarantined))
 
-    run_job(job, out, on_report=on_report)
+    run_job(job, out, num_actors=actors, on_report=on_report)
     return 1000 * (told[-1][0] - told[0][0]) / sum(rows for _, rows in told[1:])
 
 
-def _train_ms(data: str, out: str, num: int) -> float:
+def _train_ms(data: str, out: str, num: int, actors: int | None) -> float:
     """Milliseconds a row, of a run that sees each once, after its first line."""
     every = max(1, num // BATCH // LINES)
     told = {**RUN, "steps": num // BATCH, "report_every": every, "checkpoint_every": num // BATCH}
+    told["num_workers"] = 0 if actors == 0 else 1
     lines: list[Metrics] = []
     run(check_run("autoencoder", data, out, told), lines.append)
     return 1000 / speed_of(lines, BATCH)[0]
