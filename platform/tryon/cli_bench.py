@@ -8,6 +8,18 @@ import typer
 
 from tryon.cli_data import ActorsOption, ConfigOption, SetOption
 
+OutOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="JSON file to write."),
+]
+TriesOnOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
+]
+ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")]
+RunsOption = Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile, onnx or int8.")]
+
 bench_app = typer.Typer(
     help="Measure: what stages take, what distributed training and serving cost, what solvers save.",
     no_args_is_help=True,
@@ -33,10 +45,7 @@ def bench_train(
         Optional[int],  # noqa: UP045
         typer.Option(min=2, max=256, help="That one worker computes with, and two workers share. Default: all."),
     ] = None,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    out: OutOption = None,
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 where a figure misses what is asked.")] = False,
 ) -> None:
     """Compare the plain loop, Ray Train, Ray Train on streamed shards, and two workers.
@@ -54,21 +63,15 @@ def bench_train(
 
 @bench_app.command("pipeline")
 def bench_pipeline(
-    bundle: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
-    ] = None,
+    bundle: TriesOnOption = None,
     sizes: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH px of the photos, with commas between.")
     ] = "512x384,1024x768",
     batches: Annotated[str, typer.Option(help="Photos at a time, with commas between.")] = "1,8",
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
-    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile, onnx or int8.")] = "auto",
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    repeats: RepeatsOption = 5,
+    threads: ThreadsOption = 0,
+    backend: RunsOption = "auto",
+    out: OutOption = None,
 ) -> None:
     """Time each stage of a try-on in this process, beside the least that it could take on this machine.
 
@@ -87,12 +90,9 @@ def bench_annotate(
         str, typer.Option(help="HEIGHTxWIDTH px of the photos, with commas between.")
     ] = "512x384,1024x768",
     batches: Annotated[str, typer.Option(help="Pairs of photos at a time, with commas between.")] = "1,8",
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 1,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    repeats: RepeatsOption = 5,
+    threads: ThreadsOption = 1,
+    out: OutOption = None,
 ) -> None:
     """Time each stage of a data set's annotation: pose, parse, masks, agnostic person, of a person and a garment photo.
 
@@ -106,20 +106,14 @@ def bench_annotate(
 
 @bench_app.command("catalogue")
 def bench_catalogue(
-    bundle: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
-    ] = None,
+    bundle: TriesOnOption = None,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the photos.")] = "1024x768",
     num: Annotated[int, typer.Option(min=2, max=10_000, help="Try-ons of each kind.")] = 100,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Try-ons that go through the stages together.")] = 8,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of each; medians count.")] = 5,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="That compute; 0: a thread a core.")] = 0,
-    backend: Annotated[str, typer.Option(help="What runs the networks: auto, eager, compile, onnx or int8.")] = "auto",
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    repeats: RepeatsOption = 5,
+    threads: ThreadsOption = 0,
+    backend: RunsOption = "auto",
+    out: OutOption = None,
 ) -> None:
     """Time many garments on one person, and one garment on many persons, beside as many try-ons of strangers.
 
@@ -141,14 +135,8 @@ def bench_scale(
     ] = "annotate,train,tryon",
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px of the thumbnails.")] = "128x96",
     actors: ActorsOption = None,
-    bundle: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Bundle that tries on. Default: $TRYON_BUNDLE, else the one that comes with tryon."),
-    ] = None,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    bundle: TriesOnOption = None,
+    out: OutOption = None,
 ) -> None:
     """Measure what a row costs and what memory is held as data sets grow: annotation, a run that reads them, try-on.
 
@@ -182,10 +170,7 @@ def bench_solvers(
     data: Annotated[str, typer.Option(help="URI of an annotated data set; its first samples are taken.")],
     num: Annotated[int, typer.Option(min=1, max=4096, help="Samples.")] = 16,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Noises that each is sampled from.")] = 1,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Hold a diffusion network's fast solvers against DDIM with 200 steps: nearness to it and to the photo, and time.
 
@@ -215,10 +200,7 @@ def bench_serve(
     ] = 0.0,
     overload: Annotated[float, typer.Option(min=0, help="Then so many seconds at five times its capacity.")] = 0.0,
     scale: Annotated[bool, typer.Option("--scale", help="Then from no replica to two, and to none.")] = False,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    out: OutOption = None,
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 where a figure misses what is asked.")] = False,
 ) -> None:
     """Compare the service in several shapes with the pipeline without it, and with the same pipeline behind FastAPI and
@@ -248,10 +230,7 @@ def bench_day(
     ] = 0.001,
     config: ConfigOption = None,
     set_: SetOption = None,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Simulate a day's traffic against autoscaling policies: latency, requests lost, GPU hours of each.
 
@@ -276,10 +255,7 @@ def bench_video(
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH px.")] = "256x192",
     every: Annotated[int, typer.Option(min=1, max=25, help="The warp is predicted for each so many-th frame.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same walks.")] = 0,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="JSON file to write."),
-    ] = None,
+    out: OutOption = None,
 ) -> None:
     """Measure how much the warp of a film flickers, frame by frame and smoothed, on simulated walks.
 
