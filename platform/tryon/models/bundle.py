@@ -176,6 +176,16 @@ def read_file(uri: str, file: str, sha256: str) -> bytes:
     return data
 
 
+def check_files(uri: str, entry: NetworkEntry) -> None:
+    """Reads each of a network's files and compares its sha256.
+
+    Raises:
+        BundleError: of `read_file`.
+    """
+    for file, sha256 in entry.files.items():
+        read_file(uri, file, sha256)
+
+
 def open_network(uri: str, entry: NetworkEntry) -> nn.Module:
     """A network as `Bundle.network` gives it, read anew.
 

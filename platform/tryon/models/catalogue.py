@@ -12,7 +12,15 @@ from itertools import groupby
 
 from tryon import storage
 from tryon.errors import BundleError, PromotionError, StorageError
-from tryon.models.bundle import MANIFEST, BundleManifest, copy_bundle, open_network, read_file, read_manifest
+from tryon.models.bundle import (
+    MANIFEST,
+    BundleManifest,
+    check_files,
+    copy_bundle,
+    open_network,
+    read_file,
+    read_manifest,
+)
 from tryon.models.versions import (
     ALIAS,
     LATEST,
@@ -113,8 +121,7 @@ def push(bundle: str, model: str) -> Pushed:
         raise BundleError(text, code="model-invalid", field="model")
     manifest = read_manifest(bundle)
     for entry in manifest.networks.values():  # a damaged bundle takes no number
-        for file, sha256 in entry.files.items():
-            read_file(bundle, file, sha256)
+        check_files(bundle, entry)
     version = claim_version(model, storage.sha256(storage.read_bytes(storage.join(bundle, MANIFEST))))
     if storage.exists(storage.join(version.uri, MANIFEST)):
         return Pushed(version, False, manifest)
@@ -178,8 +185,8 @@ def verify(uri: str) -> Checked:
     for entry in manifest.networks.values():
         try:
             open_network(source, entry)
-            for file, sha256 in entry.files.items():
-                read_file(source, file, sha256)
+            for one in entry.backends.values():
+                read_file(source, one.file, one.sha256)
         except (BundleError, StorageError) as error:
             problems.append(error.message)
     num = sum(len(entry.files) for entry in manifest.networks.values())
@@ -208,8 +215,7 @@ def promote(model: str, wanted: str, alias: str, expect: str | None = None) -> P
     _check_expected(model, alias, seen, expect)
     manifest = read_manifest(version.uri)
     for entry in manifest.networks.values():
-        for file, sha256 in entry.files.items():
-            read_file(version.uri, file, sha256)
+        check_files(version.uri, entry)
     if seen.version != version.number:
         move_alias(version, alias, seen)
     return Promoted(version, seen.version, manifest)

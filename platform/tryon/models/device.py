@@ -21,15 +21,18 @@ def pick_device() -> torch.device:
 @lru_cache(maxsize=1)
 def cpu_has_amx_bf16() -> bool:
     """True where the CPU multiplies bf16 matrices in hardware (Intel AMX); convolutions run 5 to 10 x fp32 there."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(encoding="ascii", errors="ignore")
+    return _cpu_says("amx_bf16")
 
 
 @lru_cache(maxsize=1)
 def cpu_has_vnni() -> bool:
     """True where the CPU multiplies and adds 8-bit whole numbers in one instruction (AVX-512 or AVX VNNI)."""
+    return _cpu_says("vnni")
+
+
+def _cpu_says(word: str) -> bool:
     cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "vnni" in cpuinfo.read_text(encoding="ascii", errors="ignore")
+    return cpuinfo.exists() and word in cpuinfo.read_text(encoding="ascii", errors="ignore")
 
 
 def autocast_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype | None:
