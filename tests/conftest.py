@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 # Before anything imports Ray: its workers inherit these.
-os.environ["RAY_AUTH_MODE"] = "disabled"
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"] = "180"
+RAY_ENV = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "180",
+}
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("TRYON_BUNDLE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once, and OpenMP's threads wait by spinning
@@ -19,16 +21,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compute at once, an
 
 # Services behind HAProxy in several processes at once: each with ports of its own.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-SERVE_PORTS = {
+RAY_ENV |= {
     "RAY_SERVE_HAPROXY_METRICS_PORT": str(9101 + 10 * _worker),
     "RAY_SERVE_HAPROXY_STATS_PORT": str(8404 + 10 * _worker),
     "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(30000 + 500 * _worker),
     "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(30499 + 500 * _worker),
 }
-os.environ.update(SERVE_PORTS)
+os.environ.update(RAY_ENV)
 
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """A test's changes of the environment end with it: the code's own, made for the Ray it starts, among them."""
+    before = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    yield
+    for name in [name for name in os.environ if name not in before and not name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

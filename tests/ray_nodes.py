@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from tests.conftest import SERVE_PORTS
+from tests.conftest import RAY_ENV
 from tests.test_interrupt import session, wait_for
 from tryon.serving.run import free_port
 
@@ -42,7 +42,7 @@ def ray_head(log: Path, *, num_cpus: int, env: dict[str, str] | None = None) -> 
     gcs, dashboard = free_port(), free_port()
     running = Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", {
         **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
-        **SERVE_PORTS, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+        **RAY_ENV,
         "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}",  # of the activated environment, which jobs' `python` is
         "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}", **(env or {}),
     })  # fmt: skip

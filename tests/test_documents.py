@@ -38,7 +38,6 @@ JOBS = {  # what is submitted, as the verb that does it here
     "annotate": ["data", "annotate"], "train": ["train"], "tune": ["tune"], "evaluate": ["evaluate"],
     "batch_tryon": ["data", "tryon"], "build_bundle": ["train"],
 }  # fmt: skip
-# As it was before a test changed it: a service's own settings, which its test left here, are not a newcomer's.
 NEWCOMER = {**os.environ, "COLUMNS": "200"}
 GROUP_OPTIONS = {"--help", "--version"}
 # What a reader puts his own words for.

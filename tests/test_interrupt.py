@@ -81,7 +81,13 @@ def _heed_sigint() -> None:
 
 @contextmanager
 def session(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a command in a session of its own, output to a file; whatever it leaves is killed at the end."""
+    """Runs a command in a session of its own, output to a file; whatever it leaves is killed at the end.
+
+    Args:
+        command: to run.
+        log: the file.
+        env: its whole environment; None: this process's.
+    """
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command,
@@ -90,7 +96,7 @@ def session(command: list[str], log: Path, env: dict[str, str] | None = None) ->
             start_new_session=True,
             preexec_fn=_heed_sigint,
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env=env,
         )
     members: set[Process] = set()
     try:

@@ -17,7 +17,7 @@ from tryon import storage
 from tryon.errors import ConfigError, StorageError
 from tryon.serving.config import ServeConfig
 from tryon.serving.faults import BusyError, install
-from tryon.serving.guard import SCHEMES, check_open, is_loopback, owner_of, protect, scope_of
+from tryon.serving.guard import HA_PROXY, SCHEMES, check_open, is_loopback, owner_of, protect, scope_of
 from tryon.serving.keys import create_key, revoke_key
 from tryon.serving.limits import Rule
 
@@ -325,6 +325,16 @@ def test_another_address_without_keys_is_refused_unless_said(host: str, uri: str
     storage.delete(uri)
     create_key(uri, "shop", ["tryon"])
     check_open(ServeConfig(keys=uri), host)
+
+
+def test_behind_haproxy_without_keys_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HA_PROXY, "1")
+    with pytest.raises(ConfigError, match="HAProxy hides who asks: unset it, or make some") as caught:
+        check_open(ServeConfig(), "127.0.0.1")
+    assert caught.value.field == HA_PROXY
+    check_open(ServeConfig(open_to_all=True), "127.0.0.1")
+    monkeypatch.setenv(HA_PROXY, "0")
+    check_open(ServeConfig(), "127.0.0.1")
 
 
 def test_the_service_does_not_start_open(tmp_path: Path) -> None:

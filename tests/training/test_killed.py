@@ -63,7 +63,7 @@ def kill_while_it_runs(data: str, out: Path, log: Path, num_workers: int, num: i
     left = list(kinds(num_workers, num))
     done: list[str] = []
     while True:
-        with session(command(data, out, num_workers=num_workers, steps=steps), log, ENV) as process:
+        with session(command(data, out, num_workers=num_workers, steps=steps), log, {**os.environ, **ENV}) as process:
             while left and process.poll() is None:
                 # Now while processes start, now in the middle of steps and of writing checkpoints.
                 goal = last_step(out) + (0 if len(done) % 4 == 3 else rng.choice((2, 4)))

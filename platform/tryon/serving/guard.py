@@ -30,6 +30,7 @@ PREFIX = "/api/v1/"
 OPEN = ("/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/favicon.ico", "/api/v1/health")
 OPEN_BELOW = ("/static/",)
 SHARED = {"uploads": "batch"}  # a path's first part where it is not the scope's name
+HA_PROXY = "RAY_SERVE_ENABLE_HA_PROXY"  # Ray's own setting: HAProxy in place of its proxy
 GRACE_S = 60.0  # a lease outlives a request's time by this: uploading and answering take time too
 SCHEMES = [  # for the OpenAPI document; `Guard` is what checks
     Security(HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`, where the service has keys")),
@@ -59,17 +60,22 @@ def check_open(config: ServeConfig, host: str) -> None:
         host: to listen on.
 
     Raises:
-        ConfigError: no keys, and the address is not a loopback one; or the file of keys is none.
+        ConfigError: no keys, and the address is not a loopback one, or HAProxy hides who asks; or the file of keys
+            is none.
         StorageError: the file of keys cannot be read.
     """
     if config.keys is not None:
         keys.read_keys(config.keys)
-    elif not config.open_to_all and not is_loopback(host):
-        text = (
-            f"--host {host or '(every address)'} without keys would serve anybody who can reach it: make "
-            "some with `tryon keys create` and name their file under `keys`, or say `open_to_all: true`"
-        )
+        return
+    if config.open_to_all:
+        return
+    way_out = "make some with `tryon keys create` and name their file under `keys`, or say `open_to_all: true`"
+    if not is_loopback(host):
+        text = f"--host {host or '(every address)'} without keys would serve anybody who can reach it: {way_out}"
         raise ConfigError(text, code="open-without-keys", field="--host")
+    if _behind_haproxy():
+        text = f"{HA_PROXY}=1 without keys would refuse everybody, for HAProxy hides who asks: unset it, or {way_out}"
+        raise ConfigError(text, code="haproxy-without-keys", field=HA_PROXY)
 
 
 def is_loopback(host: str) -> bool:
@@ -184,12 +190,16 @@ def _limited(request: Request, key: Key, decision: Decision) -> JSONResponse:
     return answer(request, 429, code, message, headers={"retry-after": str(wait)})
 
 
+def _behind_haproxy() -> bool:
+    return os.environ.get(HA_PROXY) == "1"
+
+
 def _from_here(scope: Scope) -> bool:
     """Whether a request comes from this machine: over loopback, a socket file, or from its own address.
 
     Behind HAProxy every request does, so there none is taken to.
     """
-    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+    if _behind_haproxy():
         return False
     client: Any = scope.get("client")
     server: Any = scope.get("server")

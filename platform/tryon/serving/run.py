@@ -17,11 +17,11 @@ from tryon.config import parse_config
 from tryon.engines.cluster import ray_session, stop_on_sigterm
 from tryon.errors import ConfigError
 from tryon.serving.config import ServeConfig
-from tryon.serving.guard import check_open
+from tryon.serving.guard import HA_PROXY, check_open
 
 APP_NAME = "tryon"
 HAPROXY = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    HA_PROXY: "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # else Ctrl-C takes 30 s
 }
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}  # and what Ray takes
