@@ -13,6 +13,7 @@ RAY_ENV = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "180",
+    "RAY_worker_niceness": "0",  # else another test, which computes beside them, leaves them no time
 }
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("TRYON_BUNDLE", None)

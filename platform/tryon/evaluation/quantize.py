@@ -25,7 +25,17 @@ from tryon.data.shards import read_manifest
 from tryon.engines.in_process import Pipeline
 from tryon.errors import BundleError, DataError
 from tryon.models.backends import STEPS, Session, median_s
-from tryon.models.bundle import PRESERVE, Role, add_backend, load_bundle, read_file, role_stages, tryon_stages
+from tryon.models.bundle import (
+    PRESERVE,
+    Role,
+    add_backend,
+    check_writable,
+    copy_bundle,
+    load_bundle,
+    read_file,
+    role_stages,
+    tryon_stages,
+)
 from tryon.models.contract import Runnable
 from tryon.models.export import Run
 from tryon.models.metrics import paired_metrics
@@ -70,6 +80,7 @@ def quantize_bundle(uri: str, data: str, *, num: int = 64, max_loss: float = MAX
         BundleError: the bundle has no ONNX file, or is a registry's version.
         DataError: no data set, fields missing, or samples that cannot be tried on.
     """
+    check_writable(uri)
     roles = [role for role, entry in load_bundle(uri).manifest.networks.items() if "onnx" in entry.backends]
     if not roles:
         text = f"bundle {uri} has no ONNX files to quantise"
@@ -82,16 +93,18 @@ def quantize_bundle(uri: str, data: str, *, num: int = 64, max_loss: float = MAX
     judged = samples[half:] or samples
     ssim = _ssim(judged, _tried_on(uri, judged, told))
     made = []
-    for role in sorted(roles, key=list(STEPS).index):
-        file, found, seconds = _quantized(uri, role, inputs[role])
-        add_backend(uri, role, "int8", file, difference=found)
-        after = _ssim(judged, _tried_on(uri, judged, {**told, role: "int8"}))
-        kept = ssim - after <= max_loss
-        made.append(Quantized(role, len(file), (ssim, after), seconds, kept))
-        if kept:
-            told[role], ssim = "int8", after
-        else:
-            add_backend(uri, role, "int8", None)
+    with TemporaryDirectory() as folder:
+        trial = str(Path(folder) / "bundle")  # so that the bundle itself never has a file that was not judged
+        copy_bundle(uri, trial)
+        for role in sorted(roles, key=list(STEPS).index):
+            file, found, seconds = _quantized(uri, role, inputs[role])
+            add_backend(trial, role, "int8", file, difference=found)
+            after = _ssim(judged, _tried_on(trial, judged, {**told, role: "int8"}))
+            kept = ssim - after <= max_loss
+            made.append(Quantized(role, len(file), (ssim, after), seconds, kept))
+            if kept:
+                told[role], ssim = "int8", after
+            add_backend(uri, role, "int8", file if kept else None, difference=found)
     return made
 
 
