@@ -99,6 +99,7 @@ def train(
         Optional[str],  # noqa: UP045
         typer.Argument(
             help="gmm or flow (warping), tom, latent_diffusion, inpaint or concat_inpaint (synthesis), joint (both), "
+            "latent_consistency (synthesis in few steps), "
             "scm (refinement), segment (parsing), extract (extraction), autoencoder or vae (reconstruction)."
         ),
     ] = None,

@@ -46,7 +46,7 @@ def infer(
         Optional[int],  # noqa: UP045
         typer.Option(help="Steps of a diffusion network's solver; this and the next three are for those networks."),
     ] = None,
-    solver: Annotated[Optional[str], typer.Option(help="ddim, dpm++ or unipc.")] = None,  # noqa: UP045
+    solver: Annotated[Optional[str], typer.Option(help="ddim, dpm++, unipc; lcm: of a distilled network.")] = None,  # noqa: UP045
     seed: Annotated[Optional[int], typer.Option(help="Of the noise: another seed, another picture.")] = None,  # noqa: UP045
     guidance: Annotated[
         Optional[float],  # noqa: UP045

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -12,25 +12,28 @@ from tryon.config import parse_config
 from tryon.errors import ConfigError
 from tryon.models.sampling import (
     NOISE,
+    Consistency,
     Prediction,
     Sampling,
-    Solver,
     add_noise,
     alphas_cumprod,
+    consistent,
     make_scheduler,
     predicted_clean,
     prediction_target,
     row_noise,
+    scheduler_of,
     solve,
     start_noise,
 )
 
-SOLVERS: tuple[Solver, ...] = get_args(Solver)
+Fixed = Literal["ddim", "dpm++", "unipc"]  # which need no network of their own
+SOLVERS: tuple[Fixed, ...] = get_args(Fixed)
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 MEAN, SPREAD = 0.7, 0.3
 
 
-def sampled(solver: Solver, steps: int, prediction: Prediction = "epsilon") -> Tensor:
+def sampled(solver: Fixed, steps: int, prediction: Prediction = "epsilon") -> Tensor:
     """Samples of a normal distribution, whose best denoiser is a formula."""
     noise = {**NOISE, "prediction_type": prediction}
     alphas = alphas_cumprod(noise)
@@ -46,14 +49,14 @@ def sampled(solver: Solver, steps: int, prediction: Prediction = "epsilon") -> T
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_samples_have_the_distribution_they_should(solver: Solver, prediction: Prediction) -> None:
+def test_samples_have_the_distribution_they_should(solver: Fixed, prediction: Prediction) -> None:
     made = sampled(solver, 200, prediction)
     assert float(made.mean()) == pytest.approx(MEAN, abs=0.05)
     assert float(made.std()) == pytest.approx(SPREAD, rel=0.1)
 
 
 @pytest.mark.parametrize("solver", ["dpm++", "unipc"])
-def test_few_steps_of_a_fast_solver_are_nearer_to_the_reference_than_as_many_of_ddim(solver: Solver) -> None:
+def test_few_steps_of_a_fast_solver_are_nearer_to_the_reference_than_as_many_of_ddim(solver: Fixed) -> None:
     reference = sampled("ddim", 1000)
     error, ddim_error = (float((sampled(name, 20) - reference).abs().max()) for name in (solver, SOLVERS[0]))
     assert error < 0.1 * ddim_error
@@ -97,3 +100,42 @@ def test_the_temperature_is_the_share_of_the_noise() -> None:
     assert not start_noise(shape, Sampling(seed=3, temperature=0), device).any()
     with pytest.raises(ValueError, match="temperature"):
         Sampling(temperature=1.5)
+
+
+def test_a_consistency_model_gives_a_clean_sample_back_and_trusts_the_network_soon_after() -> None:
+    noisy, output = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    alphas = alphas_cumprod()
+    made = consistent(noisy, output, torch.tensor([0, 1, 999]), alphas, "sample")
+    assert torch.equal(made[0], noisy[0])
+    assert torch.allclose(made[1], output[1], atol=0.02)
+    assert torch.allclose(made[2], output[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_consistency_steps_end_where_the_network_says(prediction: Prediction, steps: int) -> None:
+    """A network that knows the one picture there is, from any noise."""
+    noise = {**NOISE, "prediction_type": prediction}
+    alphas, clean = alphas_cumprod(noise), torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    asked: list[int] = []
+
+    def predict(noisy: Tensor, times: Tensor) -> Tensor:
+        asked.append(int(times[0]))
+        a = alphas[times].view(-1, 1, 1, 1)
+        return prediction_target(clean, (noisy - a.sqrt() * clean) / (1 - a).sqrt(), alphas[times], prediction)
+
+    sampling = Sampling(solver="lcm", steps=steps)
+    made = solve(predict, torch.randn(2, 3, 4, 5), scheduler_of(sampling, noise), sampling.steps)
+    assert asked == [999, 749, 499, 249][:steps]
+    assert torch.allclose(made, clean, atol=1e-3)
+
+
+def test_noise_between_consistency_steps_is_the_seeds_and_a_rows_own() -> None:
+    def sampled_by(seed: int, rows: int, temperature: float = 1.0) -> Tensor:
+        scheduler = Consistency(NOISE, seed, temperature)
+        start = row_noise((rows, 2, 4, 4), 0, torch.device("cpu"))
+        return solve(lambda noisy, _: 0.5 * noisy, start, scheduler, 3)
+
+    assert torch.equal(sampled_by(1, 3)[2:], sampled_by(1, 1))
+    assert not torch.equal(sampled_by(1, 1), sampled_by(2, 1))
+    assert torch.equal(sampled_by(1, 1, 0.0), sampled_by(2, 1, 0.0))

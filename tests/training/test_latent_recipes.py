@@ -20,7 +20,9 @@ from tryon.models.latent_diffusion import LatentDiffusion
 from tryon.sample import Batch
 from tryon.stages.synthesize import Synthesize
 from tryon.stages.warp import Warp
-from tryon.training.recipes.latent_diffusion import LatentDiffusionRecipe
+from tryon.training.recipes.base import Recipe
+from tryon.training.recipes.latent_consistency import LatentConsistencyRecipe
+from tryon.training.recipes.latent_diffusion import LatentDiffusionRecipe, latents
 from tryon.training.run import check_run, finished, run
 from tryon.training.state import seed_all
 
@@ -65,7 +67,7 @@ def recipe(trained: str, **options: Any) -> LatentDiffusionRecipe:
     return LatentDiffusionRecipe(DIFFUSION, SIZE, load_bundle(trained), options)
 
 
-def tensors(made: LatentDiffusionRecipe, data: str) -> dict[str, torch.Tensor]:
+def tensors(made: LatentDiffusionRecipe | LatentConsistencyRecipe, data: str) -> dict[str, torch.Tensor]:
     batches = LocalBatches(data, read_manifest(data), ("id", *made.reads), SIZE, 0.2)
     return made.prepare(next(iter(batches("train", 4, 0))))
 
@@ -91,7 +93,7 @@ def test_the_perceptual_loss_reaches_the_network(trained: str, small_data: str) 
         made._network.unet.head[-1].weight.register_hook(gradients.append)  # type: ignore[union-attr]
         seed_all(1)
         times = torch.zeros(4, dtype=torch.int64)
-        told, clean, coarse = made._latents(batch)
+        told, clean, coarse = latents(made._network, made.frozen["warp"], batch)
         out = made.network(clean, times, coarse, told)
         loss = out.square().mean() * 1e-3
         if weight:
@@ -103,15 +105,7 @@ def test_the_perceptual_loss_reaches_the_network(trained: str, small_data: str) 
 def test_the_loss_falls(trained: str, small_data: str) -> None:
     made = recipe(trained)
     batch = tensors(made, small_data)
-    optimizer = torch.optim.AdamW([p for p in made.network.parameters() if p.requires_grad], 5e-3)
-    made.network.train()
-    losses: list[float] = []
-    for _ in range(30):
-        out = made.step(made.network, batch)
-        optimizer.zero_grad()
-        out.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(float(out.loss.detach()))
+    losses = fitted(made, batch, 30, 5e-3)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
@@ -179,3 +173,83 @@ def test_a_try_on_from_files_may_say_how_it_is_sampled(
     assert pictures[0] == pictures[1] != pictures[2]
     with pytest.raises(ConfigError, match="steps: the bundle's synthesis network, tom"):
         tryon_pipeline(small_bundle, sampling={"steps": 1})
+
+
+# Distilled: `latent_consistency`
+
+
+def distilling(bundle: str, **options: Any) -> LatentConsistencyRecipe:
+    seed_all(0)
+    return LatentConsistencyRecipe({}, SIZE, load_bundle(bundle), options)
+
+
+def test_the_students_few_steps_come_near_to_the_teacher(trained: str, small_data: str) -> None:
+    teaching = recipe(trained, refinement_weight=0)
+    batch = tensors(teaching, small_data)
+    fitted(teaching, batch, 300, 3e-3)
+    made = distilling(trained, skip=50, steps=1)
+    teacher = made.frozen["synthesis"]
+    for network in (made.network, teacher):
+        network.load_state_dict(teaching.network.state_dict())
+        network.sampling = network.sampling.model_copy(update={"temperature": 1.0})  # type: ignore[union-attr]
+    near = [float(made.evaluate(made.network.eval(), batch)[1]["val_teacher_psnr"].mean())]
+    fitted(made, batch, 180, 2e-4)
+    near.append(float(made.evaluate(made.network.eval(), batch)[1]["val_teacher_psnr"].mean()))
+    assert near[1] > near[0] + 0.5, near
+    held = teaching.network.state_dict()
+    assert all(torch.equal(value, held[name]) for name, value in teacher.state_dict().items()), "the teacher stays"
+
+
+def fitted(made: Recipe, batch: dict[str, torch.Tensor], steps: int, learning_rate: float) -> list[float]:
+    """Losses on one batch."""
+    optimizer = torch.optim.AdamW([p for p in made.network.parameters() if p.requires_grad], learning_rate)
+    made.network.train()
+    seed_all(1)
+    losses: list[float] = []
+    for _ in range(steps):
+        out = made.step(made.network, batch)
+        optimizer.zero_grad()
+        out.loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(out.loss.detach()))
+    return losses
+
+
+def test_guidance_is_the_teachers(trained: str, small_data: str) -> None:
+    """The student makes one pass, the teacher two, and what is aimed at differs."""
+    losses = []
+    for scale in (1.0, 6.0):
+        made = distilling(trained, guidance_scale=scale)
+        batch = tensors(made, small_data)
+        seed_all(3)
+        losses.append(float(made.step(made.network, batch).loss.detach()))
+        assert made.network.sampling.guidance_scale == 1.0  # type: ignore[union-attr]
+    assert losses[0] != losses[1]
+
+
+def test_a_distilled_bundle_samples_in_its_few_steps(
+    trained: str, small_data: str, warped: Batch, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "bundle")
+    values = {**OPTIONS, "steps": 2, "options": {"steps": 2, "val_rows": 1}}
+    entry = run(check_run("latent_consistency", small_data, out, values, trained), lambda _: None)
+    assert {"val_psnr", "val_ssim", "val_teacher_psnr", "loss_consistency"} <= set(entry.metrics)
+    assert set(entry.training["frozen"]) == {"warp", "synthesis"}
+    network, _ = load_bundle(out).network("synthesis")
+    assert isinstance(network, LatentDiffusion)
+    assert (network.sampling.solver, network.sampling.steps) == ("lcm", 2)
+    alone = Synthesize(out)(warped)["tryon"]
+    assert np.array_equal(np.stack(alone), np.stack(Synthesize(out, solver="lcm", steps=2)(warped)["tryon"]))
+    assert not np.array_equal(np.stack(alone), np.stack(Synthesize(out, steps=4)(warped)["tryon"]))
+    with pytest.raises(ConfigError, match="distilled already"):
+        check_run("latent_consistency", small_data, str(tmp_path / "again"), values, out)
+
+
+def test_what_cannot_be_distilled_is_named(small_data: str, small_bundle: str, trained: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="distils a bundle's latent_diffusion, and there is none"):
+        check_run("latent_consistency", small_data, str(tmp_path / "b"), OPTIONS)
+    with pytest.raises(BundleError, match="is tom: train latent_diffusion into it first"):
+        check_run("latent_consistency", small_data, str(tmp_path / "b"), OPTIONS, small_bundle)
+    values = {**OPTIONS, "network": {"widths": (16, 24)}}
+    with pytest.raises(ConfigError, match="network of 'latent_consistency', which is the bundle's"):
+        check_run("latent_consistency", small_data, str(tmp_path / "b"), values, trained)

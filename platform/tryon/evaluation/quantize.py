@@ -29,7 +29,6 @@ from tryon.models.bundle import (
     PRESERVE,
     Role,
     add_backend,
-    check_writable,
     copy_bundle,
     load_bundle,
     read_file,
@@ -40,6 +39,7 @@ from tryon.models.contract import Runnable
 from tryon.models.export import Run
 from tryon.models.metrics import paired_metrics
 from tryon.models.tensors import CONDITION_READS
+from tryon.models.versions import check_writable
 from tryon.sample import Batch
 from tryon.stages.network import NetworkStage
 from tryon.stages.registry import build_stage

@@ -31,7 +31,7 @@ from tryon.models.sampling import (
     Sampling,
     add_noise,
     alphas_cumprod,
-    make_scheduler,
+    scheduler_of,
     solve,
     start_noise,
 )
@@ -198,7 +198,7 @@ class LatentDiffusion(Network):
             told: Tensor = self.unet(noisy, times, *known).float()
             return told if free is None else torch.lerp(self.unet(noisy, times, *free).float(), told, scale)
 
-        return solve(predict, start, make_scheduler(sampling.solver, self.noise), sampling.steps)
+        return solve(predict, start, scheduler_of(sampling, self.noise), sampling.steps)
 
     def example_inputs(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
         """See `tryon.models.contract.Runnable`."""

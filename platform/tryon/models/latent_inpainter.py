@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tryon.models.checks import check_condition
-from tryon.models.sampling import Prediction, Sampling, alphas_cumprod, make_scheduler, solve
+from tryon.models.sampling import Prediction, Sampling, alphas_cumprod, scheduler_of, solve
 from tryon.models.stable_diffusion import BaseConfig, Parts, load_parts
 from tryon.models.tuning import Lora, Mode, Tuned
 
@@ -124,7 +124,7 @@ class LatentInpainter(Tuned):
             without = denoise(noisy, times, False)
             return without + scale * (with_it - without)
 
-        return solve(predict, start, make_scheduler(told.solver, self.noise), told.steps)
+        return solve(predict, start, scheduler_of(told, self.noise), told.steps)
 
     def check(self, condition: dict[str, Tensor], *images: str) -> None:
         """Makes sure that the network can paint.

@@ -4,7 +4,8 @@ Solvers are those of diffusers: DDIM (Song et al. 2021, arXiv 2010.02502), the r
 multistep solvers of second order that need few, DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) and UniPC (Zhao et
 al. 2023, arXiv 2302.04867). All start at the noisiest time and end without noise, so their results can be compared.
 The fast ones step evenly in log noise, not in time: on normal distributions, where the true path is known, 20 steps
-are then 2 to 40 times nearer to it.
+are then 2 to 40 times nearer to it. A network that was distilled for it (recipe `latent_consistency`) is sampled by
+`Consistency` in 1 to 8 steps.
 
 Shape legend: b batch, z latent channels, h, w latent size. A sample at time t is sqrt(a_t) x + sqrt(1 - a_t) noise,
 with `a_t` of `alphas_cumprod`.
@@ -21,9 +22,11 @@ from torch import Tensor
 
 from tryon.config import Config
 
-Solver = Literal["ddim", "dpm++", "unipc"]
+Solver = Literal["ddim", "dpm++", "unipc", "lcm"]
 Prediction = Literal["epsilon", "v_prediction", "sample"]  # noise; sqrt(a) noise - sqrt(1 - a) x; x: diffusers' words
 Predict = Callable[[Tensor, Tensor], Tensor]  # noisy (b, z, h, w) and times int64 (b,) to the prediction (b, z, h, w)
+
+SIGMA_DATA, TIME_SCALE = 0.5, 10.0  # of the boundary condition, as published with latent consistency models
 
 # Stable Diffusion's: what is not said by a checkpoint's own scheduler config.
 NOISE: Mapping[str, Any] = {
@@ -53,7 +56,9 @@ class Scheduler(Protocol):
 class Sampling(Config):
     """How a diffusion network makes its picture."""
 
-    solver: Solver = Field("dpm++", description="ddim (reference), dpm++ or unipc (few steps)")
+    solver: Solver = Field(
+        "dpm++", description="ddim (reference), dpm++ or unipc (few steps), lcm (a distilled network's: fewer still)"
+    )
     steps: int = Field(20, ge=1, le=1000, description="of the solver")
     guidance_scale: float = Field(1.0, ge=1, le=30, description="of classifier-free guidance; 1: none, half the cost")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the noise a picture starts from")
@@ -62,7 +67,73 @@ class Sampling(Config):
     )
 
 
-def make_scheduler(solver: Solver, noise: Mapping[str, Any] | None = None) -> Scheduler:
+class Consistency:
+    """The steps of a consistency model (Luo et al. 2023, arXiv 2310.04378): each jumps to the clean sample, and all but
+    the last add noise again, up to the next time.
+
+    Implements `Scheduler`. Noise that is added is a row's own and the seed's, as what sampling starts from.
+    """
+
+    def __init__(self, noise: Mapping[str, Any], seed: int, temperature: float) -> None:
+        """Takes the schedule.
+
+        Args:
+            noise: as of `make_scheduler`.
+            seed: of the noise that is added.
+            temperature: its strength, 0..1.
+        """
+        self.alphas_cumprod = alphas_cumprod(noise)
+        self.timesteps = torch.empty(0, dtype=torch.int64)
+        self.config: Mapping[str, Any] = noise
+        self._seed, self._temperature = seed, temperature
+
+    def set_timesteps(self, num_inference_steps: int, *, device: torch.device) -> None:
+        """Lays out the steps: evenly in time, from the noisiest."""
+        spacing = len(self.alphas_cumprod) / num_inference_steps
+        ends = len(self.alphas_cumprod) - spacing * torch.arange(num_inference_steps)
+        self.timesteps = (ends.round().long() - 1).to(device)
+        self.alphas_cumprod = self.alphas_cumprod.to(device)
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool) -> tuple[Tensor, ...]:
+        """One step; the first of the tuple is the sample after it."""
+        assert not return_dict
+        times, index = timestep.expand(len(sample)), int((self.timesteps == timestep).nonzero()[0, 0])
+        clean = consistent(sample, model_output, times, self.alphas_cumprod, self.config["prediction_type"])
+        if index == len(self.timesteps) - 1:
+            return (clean,)
+        added = self._temperature * row_noise(tuple(sample.shape), self._seed + 1 + index, sample.device)
+        return (add_noise(clean, added, self.alphas_cumprod[self.timesteps[index + 1]].expand(len(sample))),)
+
+
+def consistent(noisy: Tensor, output: Tensor, time_b: Tensor, alphas: Tensor, prediction: Prediction) -> Tensor:
+    """A consistency model's clean sample (b, ...): at time 0 the sample itself, soon after what the output stands for.
+
+    Args:
+        noisy: (b, ...).
+        output: of the network, likewise.
+        time_b: int64 (b,).
+        alphas: of `alphas_cumprod`.
+        prediction: what the output is.
+    """
+    away = time_b.to(noisy).view(-1, *(1,) * (noisy.ndim - 1)) * TIME_SCALE
+    keep = SIGMA_DATA**2 / (away**2 + SIGMA_DATA**2)
+    trust = away / (away**2 + SIGMA_DATA**2).sqrt()
+    return keep * noisy + trust * predicted_clean(noisy, output, alphas[time_b], prediction)
+
+
+def scheduler_of(sampling: Sampling, noise: Mapping[str, Any]) -> Scheduler:
+    """What steps as a sampling says.
+
+    Args:
+        sampling: solver, seed and temperature.
+        noise: as of `make_scheduler`.
+    """
+    if sampling.solver == "lcm":
+        return Consistency({**NOISE, **noise}, sampling.seed, sampling.temperature)
+    return make_scheduler(sampling.solver, noise)
+
+
+def make_scheduler(solver: Literal["ddim", "dpm++", "unipc"], noise: Mapping[str, Any] | None = None) -> Scheduler:
     """A diffusers scheduler that steps with a solver.
 
     Args:
@@ -100,7 +171,7 @@ def solve(predict: Predict, start: Tensor, scheduler: Scheduler, steps: int) -> 
     Args:
         predict: what the network says of a noisy sample.
         start: float32 (b, z, h, w) at the noisiest time.
-        scheduler: of `make_scheduler`; it is set to its first step.
+        scheduler: of `scheduler_of`; it is set to its first step.
         steps: evaluations of `predict`.
 
     Returns:

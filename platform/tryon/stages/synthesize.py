@@ -50,7 +50,7 @@ class Synthesize(NetworkStage):
             bundle: URI.
             backend: of `NetworkStage`.
             steps: of the solver; these five are for a network that samples, None takes its own value.
-            solver: ddim, dpm++ or unipc.
+            solver: ddim, dpm++, unipc, or lcm for a network that was distilled.
             seed: of the noise; one seed, one picture.
             guidance: scale of classifier-free guidance, 1: none.
             temperature: share of the noise that a picture starts from, 0 to 1.

@@ -93,7 +93,7 @@ class LatentDiffusionRecipe(Recipe):
         return tensors
 
     def step(self, network: nn.Module, tensors: Tensors) -> StepOutput:
-        told, clean, coarse = self._latents(tensors)
+        told, clean, coarse = latents(self._network, self.frozen["warp"], tensors)
         num, refined = len(clean), self._num_refined(len(clean))
         steps = len(self._network.alphas)
         times = torch.randint(0, steps, (num,), device=clean.device)
@@ -118,26 +118,15 @@ class LatentDiffusionRecipe(Recipe):
     def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
         assert isinstance(network, LatentDiffusion)
         tensors = {name: value[: self.options.val_rows] for name, value in tensors.items()}
-        told, clean, coarse = self._latents(tensors)
+        told, clean, coarse = latents(network, self.frozen["warp"], tensors)
         sampling = Sampling(**{**network.sampling.model_dump(), "steps": self.options.val_steps})
-        image = network.autoencoder.decode(network.sample(told, sampling)).clamp(-1, 1)
-        empty = torch.zeros_like(tensors["agnostic_mask"])
-        tryon = compose(tensors, told["warped"], empty, image)
+        tryon = sampled_tryon(network, told, sampling)
         figures = {
             "val_psnr": psnr(tryon, tensors["person"]),
             "val_ssim": ssim(tryon, tensors["person"]),
             "val_loss": _fixed_loss(network, told, clean, coarse),
         }
         return {"tryon": tryon, "truth": tensors["person"]}, figures
-
-    @torch.no_grad()
-    def _latents(self, tensors: Tensors) -> tuple[Tensors, Tensor, Tensor]:
-        """The condition with the warped garment, and the latents of photo and coarse composition."""
-        warped, warped_mask = frozen_warp(self.frozen["warp"], tensors)
-        told = {**tensors, "warped": warped, "warped_mask": warped_mask}
-        images = torch.cat([tensors["person"], coarse_composition(told)])
-        clean, coarse = self._network.autoencoder.encode(images).chunk(2)
-        return told, clean, coarse
 
     def _num_refined(self, num: int) -> int:
         return max(1, round(num * self.options.refinement_share)) if "perceptual" in self.frozen else 0
@@ -149,6 +138,31 @@ class LatentDiffusionRecipe(Recipe):
             torch.lerp(tensors["person"], image, tensors["agnostic_mask"]), tensors["person"]
         )
         return distance
+
+
+@torch.no_grad()
+def latents(network: LatentDiffusion, warp: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensor, Tensor]:
+    """What a denoiser of latents is trained on.
+
+    Args:
+        network: whose autoencoder makes the latents.
+        warp: frozen.
+        tensors: of `LatentDiffusionRecipe.prepare`.
+
+    Returns:
+        The condition with the warped garment, and the latents (b, z, h, w) of photo and coarse composition.
+    """
+    warped, warped_mask = frozen_warp(warp, tensors)
+    told = {**tensors, "warped": warped, "warped_mask": warped_mask}
+    images = torch.cat([tensors["person"], coarse_composition(told)])
+    clean, coarse = network.autoencoder.encode(images).chunk(2)
+    return told, clean, coarse
+
+
+def sampled_tryon(network: LatentDiffusion, told: Tensors, sampling: Sampling) -> Tensor:
+    """The try-on (b, 3, h, w) in [-1, 1] that a network samples; `told` of `latents`."""
+    image = network.autoencoder.decode(network.sample(told, sampling)).clamp(-1, 1)
+    return compose(told, told["warped"], torch.zeros_like(told["agnostic_mask"]), image)
 
 
 def _bundled(bundle: Bundle | None) -> LatentAutoencoder:

@@ -22,6 +22,7 @@ RECIPES: Mapping[str, str] = {
     "extract": "tryon.training.recipes.extract:ExtractRecipe",
     "latent_autoencoder": "tryon.training.recipes.latent_autoencoder:LatentAutoencoderRecipe",
     "latent_diffusion": "tryon.training.recipes.latent_diffusion:LatentDiffusionRecipe",
+    "latent_consistency": "tryon.training.recipes.latent_consistency:LatentConsistencyRecipe",
     "inpaint": "tryon.training.recipes.inpaint:InpaintRecipe",
     "concat_inpaint": "tryon.training.recipes.concat_inpaint:ConcatInpaintRecipe",
     "autoencoder": "tryon.training.recipes.autoencoder:AutoencoderRecipe",
