@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tryon.config import Config
 from tryon.errors import BundleError, ConfigError, StorageError
+from tryon.models.device import full_precision
 from tryon.models.vgg import NUM_CONVS, Vgg, imagenet_norm, load_vgg, random_vgg
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
@@ -114,7 +115,7 @@ class PerceptualLoss(nn.Module):
 def gram(features: Tensor) -> Tensor:
     """Inner products of the channels (b, c, c), over c x h x w; float32, under autocast too: they are large sums."""
     b, c, h, w = features.shape
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features.device):
         flat = features.float().reshape(b, c, h * w)
         return flat @ flat.transpose(1, 2) / (c * h * w)
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tryon.models.device import full_precision
+
 SSIM_MIN_SIDE = 11  # the window's side
 SSIM_SIGMA = 1.5  # px
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
@@ -40,6 +42,11 @@ def ssim_rows(result: Tensor, truth: Tensor) -> Tensor:
         raise ValueError(f"result is {tuple(result.shape)}, truth is {tuple(truth.shape)}: they must have one shape")
     if min(result.shape[-2:]) < SSIM_MIN_SIDE:
         raise ValueError(f"image is {tuple(result.shape[-2:])} px: SSIM needs {SSIM_MIN_SIDE} px a side")
+    with full_precision(result.device):  # variances are differences of means: autocast's few digits leave nothing
+        return _ssim_rows(result, truth)
+
+
+def _ssim_rows(result: Tensor, truth: Tensor) -> Tensor:
     # In [0, 1], as the metric is defined: around 0 the term that compares means would be another.
     a, b = (F.pad((x.float() + 1) / 2, (SSIM_MIN_SIDE // 2,) * 4, mode="reflect") for x in (result, truth))
     mean_a, mean_b, aa, bb, ab = _window_means(torch.stack([a, b, a * a, b * b, a * b], dim=1)).unbind(1)

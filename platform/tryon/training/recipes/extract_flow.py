@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tryon.models.device import full_precision
 from tryon.models.extract import WHITE, Plan, laid_out
 from tryon.models.flow_layers import enlarge_grid
 from tryon.models.gmm import mask_box
@@ -89,7 +90,8 @@ def crop_and_paste(tensors: Tensors) -> Tensor:
     person, worn = tensors["person"], tensors["worn_mask"]
     h, w = person.shape[-2:]
     top, height, width, centre = mask_box(worn)
-    left, high, right, low = (tensors["category"] @ person.new_tensor(MEAN_BOXES)).unbind(1)
+    with full_precision(person.device):
+        left, high, right, low = (tensors["category"] @ person.new_tensor(MEAN_BOXES)).unbind(1)
     place = (identity_grid(h, w).to(person.device) + 1) / 2
     x = (place[None, ..., 0] - left[:, None, None]) / (right - left)[:, None, None]
     y = (place[None, ..., 1] - high[:, None, None]) / (low - high)[:, None, None]
