@@ -90,9 +90,7 @@ class FlowRecipe(Recipe):
             targets = {name: shrink(value, grid) for name, value in targets.items()}
             for name, part in level_losses(grid, targets).items():
                 parts[name] = parts.get(name, 0.0) + part * (share / sum(shares))
-        weights = WEIGHTS | (KNOWN_WEIGHTS if "flow" in parts else {})
-        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return StepOutput(loss, {name: part.detach() for name, part in parts.items()})
+        return StepOutput(weighted(parts), {name: part.detach() for name, part in parts.items()})
 
     def evaluate(self, network: nn.Module, tensors: Tensors) -> tuple[Tensors, Tensors]:
         assert isinstance(network, Flow)
@@ -131,6 +129,22 @@ def parse_classes(batch: Mapping[str, Any], worn_mask: Tensor, size: tuple[int, 
 def parse_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy against shares of classes, at the logits' size."""
     return F.cross_entropy(logits.float(), F.adaptive_avg_pool2d(classes, (logits.shape[-2], logits.shape[-1])))
+
+
+def weighted(parts: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a flow's losses, each by its weight."""
+    weights = WEIGHTS | (KNOWN_WEIGHTS if "flow" in parts else {})
+    return torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+
+
+def warp_loss(grid_bhw2: Tensor, tensors: Tensors) -> Tensor:
+    """The losses of one warp at the network's size, as the flow is trained by at each level.
+
+    Args:
+        grid_bhw2: sampling positions.
+        tensors: of `FlowRecipe.prepare`.
+    """
+    return weighted(level_losses(grid_bhw2.permute(0, 3, 1, 2), targets_of(tensors)))
 
 
 def targets_of(tensors: Tensors) -> Tensors:
