@@ -30,16 +30,20 @@ RAY_ENV |= {
 }
 os.environ.update(RAY_ENV)
 
+SERVE = "RAY_SERVE_"
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """A test's changes of the environment end with it: the code's own, made for the Ray it starts, among them."""
-    before = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+def serve_settings() -> Iterator[None]:
+    """What a test sets for the Ray Serve that is started next ends with it: HAProxy would refuse one without keys.
+
+    `monkeypatch` cannot: what `tryon serve` itself puts into the environment it does not see.
+    """
+    before = {name: value for name, value in os.environ.items() if name.startswith(SERVE)}
     yield
-    for name in [name for name in os.environ if name not in before and not name.startswith("PYTEST_")]:
+    for name in [name for name in os.environ if name.startswith(SERVE) and name not in before]:
         del os.environ[name]
     os.environ.update(before)
 
