@@ -46,9 +46,6 @@ def run_on_ray(spec: RunSpec, on_metrics: OnMetrics) -> Metrics:
         TryonError: what a worker found that the user can mend.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how soon a death is noticed
-    if spec.config.min_workers:
-        # A group is sized by what the cluster was a moment ago: one that lost a node since waits for it this long.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     with ray_session(), tempfile.TemporaryDirectory(prefix="tryon-ray-") as folder, stop_on_sigterm() as stop:
         board = _Board(on_metrics, stop)
         try:
