@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from tryon.config import parse_config
 from tryon.models.registry import build_network
 from tryon.options import read_options
 from tryon.training.config import TrainConfig
-from tryon.training.recipes.registry import recipe_class
+from tryon.training.recipes.registry import RECIPES, recipe_class
 
 CONFIGS = sorted((ROOT / "jobs").glob("train_*.yaml"))
 
@@ -23,13 +24,13 @@ def test_training_config_builds_its_network(path: Path) -> None:
     recipe = path.stem.removeprefix("train_")
     config = parse_config(TrainConfig, {**read_options(path, []), "recipe": recipe}, path.name)
     parse_config(recipe_class(recipe).options_class, config.options, path.name)
-    network = build_network(recipe_class(recipe).network_name, config.network)
+    with torch.device("meta"):
+        network = build_network(recipe_class(recipe).network_name, config.network)
     assert sum(p.numel() for p in network.parameters()) > 100_000
 
 
 def test_there_is_a_config_for_every_recipe() -> None:
-    named = ("gmm", "tom", "scm", "extract", "inpaint", "concat_inpaint", "latent_autoencoder", "latent_diffusion")
-    assert {path.stem for path in CONFIGS} == {f"train_{recipe}" for recipe in named}
+    assert {path.stem for path in CONFIGS} == {f"train_{recipe}" for recipe in RECIPES}
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,8 @@ def _measure(out: str, val: str, folder: str, num_actors: int | None) -> Mapping
     """What the bundle is worth; nothing before it has a synthesis."""
     if "synthesis" not in bundles.read_manifest(out).networks:
         return {}
-    result = evaluate(open_source(val), val, out, folder, EvaluateConfig(num_pictures=8), num_actors=num_actors)
+    config = EvaluateConfig(num_pictures=8, baselines=())  # which no step changes
+    result = evaluate(open_source(val), val, out, folder, config, num_actors=num_actors)
     return {name: value for name, value in result.means[METHOD].items() if value is not None}
 
 
