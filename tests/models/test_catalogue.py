@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def test_a_damaged_bundle_takes_no_number(model: str, tmp_path: Path) -> None:
     assert files(model) == before
 
 
+def writers(num: int) -> Pool:
+    """Processes that import once what they need, and none of which comes from one with Ray's threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context.Pool(num)
+
+
 def _push(bundle: str, model: str) -> int:
     return push(bundle, model).version.number
 
@@ -134,7 +142,7 @@ def _push(bundle: str, model: str) -> int:
 def test_pushes_at_once_never_share_a_number(tmp_path: Path) -> None:
     bundles = [make_bundle(tmp_path / str(seed), seed) for seed in range(WRITERS)]
     model = str(tmp_path / "registry" / "shirt")
-    with multiprocessing.get_context("spawn").Pool(WRITERS) as pool:
+    with writers(WRITERS) as pool:
         numbers = pool.starmap(_push, [(bundle, model) for bundle in [*bundles, bundles[0]]])
     assert sorted(numbers[:WRITERS]) == list(range(1, WRITERS + 1))
     assert numbers[WRITERS] == numbers[0], "the same bundle at the same time is the same version"
@@ -174,7 +182,7 @@ def _promote(model: str, number: int) -> str:
 
 
 def test_of_promotions_by_several_processes_one_wins(model: str) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with writers(3) as pool:
         ends = pool.starmap(_promote, [(model, number) for number in (1, 2, 3)])
     assert ends.count("won") == 1
     winner = read_aliases(model)["production"].version
