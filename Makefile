@@ -7,7 +7,7 @@ TRAINING_LAYERS := person,garment,pose,person_mask,parse,garment_mask,agnostic,a
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo test bundle lint types format lock clean
+.PHONY: help install demo test soak bundle lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## the whole way, from nothing to a try-on over HTTP [PERSON=a.jpg GARMENT=b.jpg OUT=out/demo]
 	@exec $(BIN)/tryon demo $(if $(OUT),--out $(OUT)) $(if $(PERSON),--person $(PERSON)) $(if $(GARMENT),--garment $(GARMENT))
 
-test: $(STAMP)  ## all tests
+test: $(STAMP)  ## the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+soak: $(STAMP)  ## the long ones at full size: nodes lost, processes killed, malformed requests; an hour and more
+	TRYON_LOSSES=5 TRYON_KILLS=20 TRYON_BATCH=200 TRYON_ROUNDS=10 TRYON_FUZZ=2400 $(BIN)/python -m pytest -m "soak or not soak" \
+		tests/test_node_loss.py tests/training/test_killed.py tests/serving/jobs/test_serve_killed.py tests/serving/test_fuzz.py $(ARGS)
 
 bundle: $(STAMP)  ## train the bundle that comes with the package again, from nothing: two to three hours on two cores
 	$(BIN)/tryon data synth --out out/default/train-raw --num 4096 --size 256x192 --seed 1 --set variety=0.5

@@ -1,6 +1,6 @@
 """A head and two workers annotate, train and serve; each time one of the workers is lost as when its power fails.
 
-``-s`` prints how long each took to recover.
+``-s`` prints how long each took to recover; ``TRYON_LOSSES=5`` does it all five times. `make soak` runs it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from tryon.data.simulator import simulate
 from tryon.data.sources.open import open_source
 from tryon.serving.run import free_port
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.soak]
 
 LAYERS = ("person", "garment", "pose", "person_mask", "parse", "garment_mask", "agnostic", "agnostic_mask")
 SIZE = (128, 96)
+LOSSES = int(os.environ.get("TRYON_LOSSES", "1"))
 CPUS = 2  # of a worker node: what one training worker, or one replica, needs; the head has one, for readers
 LONG_S = 420
 TRAINING = {
@@ -151,8 +152,9 @@ def recovered(
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("turn", range(LOSSES))
 def test_a_node_is_lost_while_data_is_annotated_a_network_trained_and_a_service_asked(
-    cluster: Cluster, photos: Path, small_bundle: str, tmp_path: Path
+    turn: int, cluster: Cluster, photos: Path, small_bundle: str, tmp_path: Path
 ) -> None:
     data = annotate(cluster, photos, tmp_path)
     cluster.add()

@@ -31,7 +31,7 @@ def photo_port(photo_files: tuple[Path, Path]) -> Iterator[int]:
     """Where a web server on loopback has person.png and garment.png."""
     handler = partial(QuietHandler, directory=str(photo_files[0].parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
 
@@ -70,7 +70,7 @@ class Collector:
 @pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     made = Collector()
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield made
     made.server.shutdown()
     made.server.server_close()
