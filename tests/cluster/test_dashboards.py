@@ -26,9 +26,10 @@ from tryon.training.run import check_run, run
 
 DASHBOARDS = ROOT / "cluster" / "grafana" / "dashboards"
 TRAINING = {
-    "steps": 40, "batch_size": 4, "size": [96, 64], "num_workers": 1, "val_fraction": 0.25, "report_every": 1,
+    "steps": 100, "batch_size": 4, "size": [96, 64], "num_workers": 1, "val_fraction": 0.25, "report_every": 1,
     "checkpoint_every": 10, "network": {"width": 8},
 }  # fmt: skip
+ANSWER_S = 60
 GPU = re.compile("gpu|gram")  # what a machine without one does not export
 
 
@@ -79,6 +80,14 @@ def asked(prometheus: Prometheus, name: str) -> Iterator[Callable[[], set[str]]]
         asking.join()
 
 
+def left_after_a_while(unanswered: Callable[[], set[str]]) -> set[str]:
+    """What has no answer yet; a busy machine exports the last figures after the work is done."""
+    end = time.monotonic() + ANSWER_S
+    while unanswered() and time.monotonic() < end:
+        time.sleep(0.2)
+    return unanswered()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_every_panel_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +103,8 @@ def test_every_panel_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 job = Job(Slow(), stages, (*Slow.fields, "parse"), {"test": 1})
                 manifest = run_job(job, str(tmp_path / "data"), num_actors=1)
                 assert manifest.quarantined
-                assert not unanswered()
+                assert not left_after_a_while(unanswered)
             spec = check_run("autoencoder", str(tmp_path / "data"), str(tmp_path / "bundle"), TRAINING)
             with asked(prometheus, "training.json") as unanswered:
                 run(spec, lambda _: None)
-                assert not unanswered()
+                assert not left_after_a_while(unanswered)
