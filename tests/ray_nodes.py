@@ -18,7 +18,7 @@ from tests.test_interrupt import session, wait_for
 from tryon.serving.run import free_port
 
 RAY = str(Path(sys.executable).parent / "ray")
-START_S = 120
+START_S = 300
 
 
 @dataclass(frozen=True)

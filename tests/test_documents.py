@@ -180,7 +180,7 @@ def follow(page: Path, folder: Path) -> list[str]:
                 serve_and_ask(folder, words)
             else:
                 done = subprocess.run(
-                    words, cwd=folder, env=NEWCOMER, capture_output=True, text=True, check=False, timeout=240
+                    words, cwd=folder, env=NEWCOMER, capture_output=True, text=True, check=False, timeout=500
                 )
                 assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
             ran.append(line)
@@ -210,7 +210,7 @@ def serve_and_ask(folder: Path, words: list[str]) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_tutorial_works_from_its_first_line_to_its_last(folder: Path) -> None:
     write_people(folder)
     ran = follow(ROOT / "docs" / "tutorial.md", folder)
@@ -221,7 +221,7 @@ def test_the_tutorial_works_from_its_first_line_to_its_last(folder: Path) -> Non
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_readme_works_from_its_first_line_to_its_last(folder: Path) -> None:
     write_pairs(folder)
     ran = follow(ROOT / "README.md", folder)

@@ -46,7 +46,7 @@ def test_there_is_a_config_for_every_recipe() -> None:
 )
 def test_job_main_is_its_verb(job: str, word: str) -> None:
     reply = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / job), "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(ROOT / "jobs" / job), "--help"], capture_output=True, text=True, timeout=180, check=False
     )
     assert reply.returncode == 0, reply.stderr
     assert word in reply.stdout

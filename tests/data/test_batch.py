@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on(table: Path, small_bundle: str, tmp_path: Path) ->
     unbroken, out = tmp_path / "unbroken", tmp_path / "out"
     command = [sys.executable, str(ROOT / "jobs/batch_tryon.py"), str(pairs), "--bundle", small_bundle, "--actors", "0"]
     with session([*command, "--out", str(out)], tmp_path / "killed.log") as process:
-        wait_for(lambda: list(out.glob("shard-*.parquet")) or process.poll() is not None, 120, "a first shard")
+        wait_for(lambda: list(out.glob("shard-*.parquet")) or process.poll() is not None, 300, "a first shard")
         process.send_signal(signal.SIGKILL)
     done = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.parquet")}
     assert len(done) == 1

@@ -52,7 +52,7 @@ def test_two_nodes(photos: Path, tmp_path: Path) -> None:
             "3",
         ]
         env = {**head.env, "RAY_ADDRESS": head.gcs}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=240)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=500)
     assert "101 rows in = " in done.stdout
     assert "not-an-image 1" in done.stdout
     assert contents(together) == contents(alone)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.test_interrupt import session, wait_for
 from tryon.client import Client, ServiceError
 
-START_S = 180
+START_S = 300
 
 
 @contextmanager

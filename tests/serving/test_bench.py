@@ -122,7 +122,7 @@ def test_figures_of_kills_and_overload() -> None:
 def bench(bundle: str, out: Path, *options: str) -> tuple[str, Any]:
     """What the command printed and wrote."""
     told = ["--size", "512x384", "--requests", "2", "--clients", "3", *options]
-    done = run_tryon("bench", "serve", "--bundle", bundle, *told, "--out", str(out), timeout=580)
+    done = run_tryon("bench", "serve", "--bundle", bundle, *told, "--out", str(out), timeout=1100)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads(out.read_text())
 
@@ -130,7 +130,7 @@ def bench(bundle: str, out: Path, *options: str) -> tuple[str, Any]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.xdist_group("bench")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_all_that_answers_is_compared(small_bundle: str, tmp_path: Path) -> None:
     text, found = bench(small_bundle, tmp_path / "bench.json", "--repeats", "1")
     for word in ("FastAPI and uvicorn", "LitServe", "a deployment a step", "second garment", "better peer"):
@@ -145,7 +145,7 @@ def test_all_that_answers_is_compared(small_bundle: str, tmp_path: Path) -> None
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.xdist_group("bench")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_kills_overload_and_scaling(small_bundle: str, tmp_path: Path) -> None:
     options = ("--repeats", "0", "--kills", "12", "--overload", "2", "--scale")
     text, found = bench(small_bundle, tmp_path / "bench.json", *options)

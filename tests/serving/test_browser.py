@@ -15,7 +15,7 @@ from tests.test_interrupt import wait_for
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.xdist_group("service"),
 ]
 

@@ -23,7 +23,7 @@ from tryon.serving.run import free_port
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
-START_S = 120
+START_S = 300
 
 
 @pytest.fixture

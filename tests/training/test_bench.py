@@ -63,7 +63,7 @@ def test_copies_are_read_as_more_samples(small_data: str, tmp_path: Path) -> Non
 def test_one_command_measures_all_kinds_of_run(small_data: str, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     words = ["--data", small_data, "--size", "64x48", "--steps", "5", "--repeats", "1", "--out", str(out)]
-    reply = run_tryon("bench", "train", *words, timeout=280)
+    reply = run_tryon("bench", "train", *words, timeout=560)
     assert reply.returncode == 0, reply.stderr
     assert "data wait, streamed shards" in reply.stdout
     told = json.loads(out.read_text())

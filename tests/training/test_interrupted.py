@@ -42,7 +42,7 @@ def last_step(out: Path) -> int:
 
 
 def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while last_step(out) < step and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -56,7 +56,7 @@ def weights(out: Path) -> str:
 def unbroken(small_data: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Hash of the weights of a run that nothing happened to."""
     folder = tmp_path_factory.mktemp("unbroken")
-    assert start(small_data, folder / "bundle", folder / "log").wait(120) == 0, (folder / "log").read_text()
+    assert start(small_data, folder / "bundle", folder / "log").wait(300) == 0, (folder / "log").read_text()
     return weights(folder / "bundle")
 
 
@@ -76,7 +76,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
             if process.poll() is None:
                 process.kill()
                 kills += 1
-        if process.wait(120) == 0:
+        if process.wait(300) == 0:
             break
     assert kills == NUM_KILLS
     assert weights(out) == unbroken
@@ -97,6 +97,6 @@ def test_sigterm_saves_ends_well_and_the_run_goes_on(small_data: str, tmp_path: 
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
     assert 4 <= last_step(out) < STEPS
     assert not out.exists()
-    assert start(small_data, out, log).wait(120) == 0
+    assert start(small_data, out, log).wait(300) == 0
     assert weights(out) == unbroken
     assert json.loads((run / "run.json").read_text())["status"] == "finished"

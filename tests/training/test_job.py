@@ -18,7 +18,7 @@ END_S = 240
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_a_submitted_job_trains_and_its_log_streams(small_data: str, tmp_path: Path) -> None:
     out, log = tmp_path / "bundle", tmp_path / "job.log"
     options = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]

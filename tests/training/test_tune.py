@@ -374,7 +374,7 @@ def wait_for_trials(process: subprocess.Popen[bytes], out: Path, log: Path, numb
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("_none_left")
 def test_a_killed_search_is_restored_and_no_trial_that_has_ended_runs_again(small_data: str, tmp_path: Path) -> None:
     space, out, log = tmp_path / "space.yaml", tmp_path / "bundle", tmp_path / "log"
@@ -397,7 +397,7 @@ def test_a_killed_search_is_restored_and_no_trial_that_has_ended_runs_again(smal
     before = ended(out)
     assert not out.exists()
     process = start(space, small_data, out, log)
-    assert process.wait(280) == 0, log.read_text()
+    assert process.wait(600) == 0, log.read_text()
     after = ended(out)
     assert len(after) == 12
     assert_none_cut_short(out)

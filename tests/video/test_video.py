@@ -113,7 +113,6 @@ def test_a_garment_photo_that_shows_none_is_named(film: Path, small_bundle: str,
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_command(film: Path, small_bundle: str, tmp_path: Path) -> None:
     (tmp_path / "shirt.jpg").write_bytes(GARMENT)
     out = tmp_path / "out.mp4"
@@ -159,7 +158,6 @@ def test_the_true_warp_is_without_error_and_one_that_is_wrong_alike_does_not_fli
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_smoothing_halves_the_flicker_and_costs_no_accuracy(tmp_path: Path) -> None:
     found = bench_video(VideoBenchConfig(walks=2, frames=24))
     alone, together = found["frame by frame"], found["smoothed"]
