@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ VERBS = (
     "runs list", "runs show", "runs compare", "models networks", "models list", "models show", "models push",
     "models pull", "models promote", "models verify", "keys create", "keys list", "keys revoke",
 )  # fmt: skip
-HELP_S = 1.0
+HELP_S = 0.8
 SIZE = "128x96"
 LAYERS = {
     "person", "garment", "agnostic", "warped_garment", "tryon", "person_mask", "garment_mask", "agnostic_mask",
@@ -66,7 +67,7 @@ def test_help_answers_at_once_and_lists_every_verb() -> None:
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.returncode == 0
     assert {verb.split()[0] for verb in VERBS} <= set(re.findall(r"[\w-]+", done.stdout))
-    assert min(times) < HELP_S, times
+    assert statistics.median(times) < HELP_S, times
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -20,7 +20,7 @@ from tests.test_cli import run_tryon
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SCRIPT = Path(sys.executable).with_name("tryon")
-START_S, END_S = 300, 60
+START_S, END_S = 300, 30
 INTERRUPTED = 130
 SIZE = f"{SMALL[0]}x{SMALL[1]}"
 Process = tuple[int, int]
