@@ -15,7 +15,6 @@ from tests.test_interrupt import wait_for
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
     pytest.mark.xdist_group("service"),
 ]
 
