@@ -26,6 +26,7 @@ def test_speed_is_wall_clock_time_after_the_first_line() -> None:
         {"step": 30.0, "seconds": 1.0, "data_wait_share": 0.0},
     ]
     assert speed_of(lines, batch_size=8) == (20 * 8 / 5, 0.4)
+    assert speed_of(lines, batch_size=8, warm=2) == (10 * 8 / 1, 0.0)
 
 
 def test_figures_compare_what_one_repeat_gave() -> None:

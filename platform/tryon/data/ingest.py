@@ -14,7 +14,7 @@ from tryon import storage
 from tryon.codec import decode_batch
 from tryon.data.curate.splits import check_split, read_split, read_split_manifest
 from tryon.data.derived import base_id
-from tryon.data.shards import Manifest, read_shard, resize_row, shard_number, shard_uris
+from tryon.data.shards import Manifest, read_encoded, read_shard, resize_row, shard_number, shard_uris
 from tryon.errors import DataError
 from tryon.sample import Batch, Row
 
@@ -142,8 +142,13 @@ def decode_columns(columns: Mapping[str, Any], size: tuple[int, int], split: Spl
     for start, end in zip(starts, [*starts[1:], len(paths)], strict=True):
         rows = {name: column[start:end] for name, column in encoded.items()}
         keep += [start + i for i in sides.rows(shard_number(paths[start]), rows, split)]
+    return stack_rows(_decoded(encoded, keep), size)
+
+
+def _decoded(encoded: Mapping[str, Sequence[Any]], keep: Sequence[int]) -> Batch:
+    """The rows at some places, decoded, without their `split`."""
     names = tuple(name for name in encoded if name != "split")
-    return stack_rows(decode_batch({name: [encoded[name][i] for i in keep] for name in names}, names), size)
+    return decode_batch({name: [encoded[name][i] for i in keep] for name in names}, names)
 
 
 def _read_columns(manifest: Manifest, columns: Sequence[str]) -> list[str]:
@@ -152,12 +157,16 @@ def _read_columns(manifest: Manifest, columns: Sequence[str]) -> list[str]:
 
 def stack_rows(batch: Batch, size: tuple[int, int]) -> dict[str, Any]:
     """Columns of arrays at one size; text columns stay lists."""
-    rows = [resize_row(dict(zip(batch, values, strict=True)), size) for values in zip(*batch.values(), strict=True)]
+    rows = _resized(batch, size)
     out: dict[str, Any] = {}
     for name in batch:
         column = [row[name] for row in rows]
         out[name] = np.stack(column) if column and isinstance(column[0], np.ndarray) else np.array(column, dtype=object)
     return out
+
+
+def _resized(batch: Batch, size: tuple[int, int]) -> list[Row]:
+    return [resize_row(dict(zip(batch, values, strict=True)), size) for values in zip(*batch.values(), strict=True)]
 
 
 def ray_dataset(
@@ -252,10 +261,9 @@ class LocalBatches:
     def _rows(self, shard: int, split: Split) -> list[Row]:
         rows = self._kept.get((shard, split))
         if rows is None:
-            batch = read_shard(self._uris[shard], self._columns)
-            names = [name for name in batch if name != "split"]
-            keep = self._sides.rows(shard, batch, split)
-            rows = [resize_row({name: batch[name][i] for name in names}, self._size) for i in keep]
+            encoded = read_encoded(self._uris[shard], self._columns)
+            batch = _decoded(encoded, self._sides.rows(shard, encoded, split))
+            rows = _resized(batch, self._size)
             if self._keep:
                 self._kept[shard, split] = rows
         return rows

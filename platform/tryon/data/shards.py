@@ -281,10 +281,17 @@ def read_shard(uri: str, columns: Sequence[str] | None = None) -> Batch:
         uri: of the file.
         columns: fields to read; None reads all.
     """
+    encoded = read_encoded(uri, columns)
+    return decode_batch(encoded, tuple(encoded))
+
+
+def read_encoded(uri: str, columns: Sequence[str] | None = None) -> Batch:
+    """Reads one shard's file without decoding what it holds; arguments as of `read_shard`."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(storage.read_bytes(uri)), columns=list(columns) if columns else None)
-    return decode_batch(table.to_pydict(), tuple(table.column_names))
+    encoded: Batch = table.to_pydict()
+    return encoded
 
 
 def resize_row(row: Row, size: tuple[int, int]) -> Row:

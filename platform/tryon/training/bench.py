@@ -2,11 +2,13 @@
 
 Each repeat takes the four kinds of run one after the other, so that a machine that grows slower does so for all; a
 figure is the median over the repeats of what one repeat gives. Speeds count wall-clock time of the steps after warm-up:
-not how long processes take to start, but all that a run does between its steps.
+not how long processes take to start, but all that a run does between its steps. Data are in memory after the first
+epoch, so that one is the warm-up of runs that keep them there.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ from tryon.training.loop import Metrics
 from tryon.training.run import check_run, run
 
 Kind = Literal["plain", "ray", "two", "streamed"]
-PARTS = 6  # lines of a run; the first is warm-up
+PARTS = 5  # lines that count; those before them are warm-up
 COPIES = 6  # of each simulated sample in the data set: reading and decoding one costs the same as another
 NUM_SIMULATED = 64
 
@@ -119,11 +121,12 @@ def figures_of(legs: Sequence[Leg]) -> tuple[Figure, ...]:
     )
 
 
-def speed_of(lines: Sequence[Metrics], batch_size: int) -> tuple[float, float]:
-    """Samples a second and share of time without data over a run's lines, the first left out."""
-    seconds = sum(line["seconds"] for line in lines[1:])
-    waited = sum(line["data_wait_share"] * line["seconds"] for line in lines[1:])
-    return batch_size * (lines[-1]["step"] - lines[0]["step"]) / seconds, waited / seconds
+def speed_of(lines: Sequence[Metrics], batch_size: int, warm: int = 1) -> tuple[float, float]:
+    """Samples a second and share of time without data over a run's lines, the first `warm` of them left out."""
+    counted = lines[warm:]
+    seconds = sum(line["seconds"] for line in counted)
+    waited = sum(line["data_wait_share"] * line["seconds"] for line in counted)
+    return batch_size * (lines[-1]["step"] - lines[warm - 1]["step"]) / seconds, waited / seconds
 
 
 def multiply(data: str, out: str, copies: int) -> None:
@@ -148,18 +151,21 @@ def _in_turn() -> Iterator[Kind]:
 
 
 def _leg(kind: Kind, repeat: int, config: BenchConfig, data: str, bundle: str | None, out: str) -> Leg:
-    every = max(1, config.steps // (PARTS - 1))
+    every = max(1, config.steps // PARTS)
+    epoch = read_manifest(data).rows // config.batch_size
+    warm = 1 if kind == "streamed" else max(1, math.ceil(epoch / every))
+    steps = (warm + PARTS) * every
     workers = {"plain": 0, "ray": 1, "two": 2, "streamed": 1}[kind]
     values = {
-        "size": config.size, "batch_size": config.batch_size, "steps": PARTS * every, "report_every": every,
-        "checkpoint_every": PARTS * every, "val_fraction": 0.0, "num_workers": workers,
+        "size": config.size, "batch_size": config.batch_size, "steps": steps, "report_every": every,
+        "checkpoint_every": steps, "val_fraction": 0.0, "num_workers": workers,
         "cpus_per_worker": config.threads // max(1, workers), "cache": "none" if kind == "streamed" else "memory",
     }  # fmt: skip
     lines: list[Metrics] = []
     with _threads():
         run(check_run(config.recipe, data, out, values, bundle), lines.append)
     shutil.rmtree(out, ignore_errors=True)
-    speed, wait = speed_of(lines, config.batch_size)
+    speed, wait = speed_of(lines, config.batch_size, warm)
     return Leg(kind=kind, repeat=repeat, samples_per_s=speed, data_wait_share=wait)
 
 
