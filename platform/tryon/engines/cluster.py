@@ -24,6 +24,8 @@ _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "GLOG_minloglevel": "2",
     "TF_CPP_MIN_LOG_LEVEL": "2",
+    # Nobody takes this machine away from its own Ray; on a cluster Ray Train keeps its watcher, one process more.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 # One reader must always find a CPU beside actors that hold the others, or Ray Data waits for ever.
 SPARE_CPUS = 2

@@ -185,19 +185,24 @@ def _tell_warnings(board: Any) -> None:
 
 
 class _Asks:
-    """Asks the board now and then whether the driver was told to stop."""
+    """Asks the board now and then whether the driver was told to stop; no step waits for the answer."""
 
     def __init__(self, board: Any) -> None:
         self._board = board
         self._last = time.monotonic()
+        self._answer: Any = None
 
     def __call__(self) -> bool:
         import ray
 
-        if time.monotonic() - self._last < STOP_POLL_S:
+        if self._answer is None and time.monotonic() - self._last >= STOP_POLL_S:
+            self._last = time.monotonic()
+            self._answer = self._board.stops.remote()
+        if self._answer is None or not ray.wait([self._answer], timeout=0)[0]:
             return False
-        self._last = time.monotonic()
-        return bool(ray.get(self._board.stops.remote()))
+        stops = bool(ray.get(self._answer))
+        self._answer = None
+        return stops
 
 
 def _train_batches(spec: RunSpec) -> Batches:
