@@ -12,7 +12,7 @@ from tryon.data.annotate import TRAINING_LAYERS, AnnotateConfig, annotate_job
 from tryon.data.curate.splits import SplitConfig, read_split, split_data
 from tryon.data.ingest import LocalBatches, check_fields, decode_columns, in_split, ray_dataset, sides_of
 from tryon.data.job import run_job
-from tryon.data.shards import read_manifest, read_shard
+from tryon.data.shards import read_encoded, read_manifest
 from tryon.data.sources.open import open_source
 from tryon.errors import DataError
 from tryon.training.bench import multiply
@@ -53,7 +53,7 @@ def test_an_epoch_and_the_held_out_samples_are_the_data_set(small_data: str) -> 
 
 def test_a_set_that_fits_in_memory_is_read_once(small_data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    monkeypatch.setattr(ingest, "read_shard", lambda uri, names: reads.append(uri) or read_shard(uri, names))
+    monkeypatch.setattr(ingest, "read_encoded", lambda uri, names: reads.append(uri) or read_encoded(uri, names))
     for limit, expected in ((ingest.MATERIALIZE_BYTES, 2), (0, 4)):
         reads.clear()
         monkeypatch.setattr(ingest, "MATERIALIZE_BYTES", limit)

@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tryon.data.simulator.photo import take_photo
+from tryon.data.simulator.render import pattern_of
+from tryon.data.simulator.wardrobe import sample_garment
 from tryon.errors import SampleError
 from tryon.stages.garment_mask import GarmentMask
 
@@ -31,6 +34,12 @@ def photo(mask: UInt8, colour: tuple[int, int, int], background: tuple[int, int,
     image = np.where(mask[..., None] > 0, np.array(colour), np.array(background)).astype(np.float32)
     image += np.random.default_rng(0).normal(0, noise, image.shape) if noise else 0
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def shadowed(mask: UInt8, image: UInt8) -> UInt8:
+    """The photo with a garment's soft shadow, fallen a little downwards, on its background."""
+    shadow = cv2.GaussianBlur(np.roll(mask, 8, axis=0).astype(np.float32), (0, 0), 10)[..., None]
+    return np.where(mask[..., None] > 0, image, image * (1 - 0.16 * shadow)).astype(np.uint8)
 
 
 def iou(a: UInt8, b: UInt8) -> float:
@@ -75,6 +84,35 @@ def test_a_light_gradient_in_the_background_is_followed() -> None:
     shade = np.linspace(255, 215, truth.shape[0], dtype=np.float32)[:, None, None]
     image = np.where(truth[..., None] > 0, np.array((30, 60, 150), dtype=np.float32), shade)
     assert iou(mask_of(np.broadcast_to(image, (*truth.shape, 3)).astype(np.uint8)), truth) > 0.97
+
+
+@pytest.mark.parametrize("colour", [(200, 30, 40), (20, 20, 20), (150, 190, 220)])
+def test_a_soft_shadow_is_background(colour: tuple[int, int, int]) -> None:
+    truth = shirt(640, 480)
+    image = shadowed(truth, photo(truth, colour, (245, 245, 245)))
+    assert iou(mask_of(image), truth) > 0.97
+
+
+@pytest.mark.parametrize("inside", [240, 250])
+def test_a_pale_garment_is_not_taken_for_its_shadow(inside: int) -> None:
+    """What cannot be told from a shadow stays: a garment with too wide an edge rather than one with holes."""
+    truth = shirt(640, 480)
+    image = shadowed(truth, photo(truth, (inside, inside, inside), (245, 245, 245)))
+    cv2.circle(image, (240, 300), 40, (200, 30, 40), -1)  # a print that a flood could end at
+    mask = mask_of(image)
+    assert mask[truth > 0].mean() > 0.99
+    assert iou(mask, truth) > 0.8
+
+
+def test_drawn_garments_have_their_own_outline() -> None:
+    """Of any pattern and cut that the simulator draws, each with a soft shadow below it."""
+    scores = []
+    for seed in range(12):
+        rng = np.random.default_rng([5, seed])
+        drawn = take_photo(pattern_of(sample_garment(rng)), 512, 384)
+        scores.append(iou(mask_of(drawn.image), drawn.mask))
+    assert np.median(scores) > 0.98
+    assert min(scores) > 0.9
 
 
 def test_busy_background() -> None:

@@ -27,6 +27,16 @@ MIN_DELTA = 0.7  # Lab units: smaller differences are JPEG noise even on a flat 
 MAX_DELTA = 9.0  # Lab units: a background that varies more than this around its model is busy
 RINGING_SHARE = 0.016  # of the longest side: a 16 px chroma block of a 1024 px JPEG
 RINGING_CONTRAST = 0.15  # of the edge's own contrast
+SHADOW_DROP = 30.0  # Lab lightness that a soft shadow takes away at most
+SHADOW_TINT = 2.0  # Lab chroma by which it may leave the background's, beside noise
+SHADOW_SLOPE = 770.0  # of lightness over a photo's longest side: a steeper step is an edge
+SHADOW_REACH = 0.06  # of the longest side: how far into the mask one round looks for it
+SHADOW_ROUNDS = 3  # it is deeper between arm and body
+SHADOW_ALONG = 0.05  # of the mask's outline that it lies along: less is a stripe of the garment that ends there
+CLEAR_SHARE = 0.6  # of the garment's edge beside it that must be clear
+CLEAR_DELTA = 10.0  # Lab units between garment and background at a clear edge
+CLEAR_TIMES = 1.5  # the shadow's own difference from the background, which the garment's must be there
+EDGE_SHARE = 0.01  # of the longest side: how far from the edge itself a blurred edge begins
 MIN_SHARE = 0.004  # of the frame: less than this is no garment
 MAX_SHARE = 0.995
 
@@ -53,6 +63,8 @@ class GarmentMask(RowStage):
         lab = to_lab(work)
         backdrop = fit_backdrop(lab)
         found = plain_mask(lab, backdrop) if backdrop.plain else None
+        if found is not None:
+            found = without_shadow(found, work, lab, backdrop)
         if found is None:
             found = busy_mask(garment)
         if found is None:
@@ -127,6 +139,78 @@ def plain_mask(lab: Float32, backdrop: Backdrop) -> Bool | None:
     if not MIN_SHARE < share < MAX_SHARE:
         return None
     return mask
+
+
+def without_shadow(mask: Bool, image: UInt8, lab: Float32, backdrop: Backdrop) -> Bool:
+    """Mask without the soft shadow that a garment throws on the background around it.
+
+    A shadow is the background's colour, only darker, and grows darker gently: a flood from outside goes through it and
+    ends at the garment's edge. Where it ends at nothing that differs from the background more than it does itself, it
+    has gone into a pale garment; where it comes from one spot, into a stripe. Neither counts.
+
+    Args:
+        mask: garment and shadow, bool (H, W).
+        image: RGB uint8 (H, W, 3).
+        lab: float32 (H, W, 3), of the image.
+        backdrop: the fitted background.
+    """
+    away = cv2.GaussianBlur(lab, (0, 0), 1.0) - backdrop.colour
+    light, noise = away[..., 0], 2.0 * backdrop.spread
+    across, down = (cv2.Scharr(light, cv2.CV_32F, x, 1 - x, scale=1 / 32) for x in (1, 0))
+    is_shade = cv2.magnitude(across, down) < SHADOW_SLOPE / max(mask.shape) + noise
+    is_shade &= (light < noise) & (light > -SHADOW_DROP)
+    is_shade &= cv2.magnitude(away[..., 1], away[..., 2]) < SHADOW_TINT + noise
+    delta = _length(away)
+    found = np.zeros_like(mask)
+    for _ in range(SHADOW_ROUNDS):
+        left = mask & ~found
+        shade = left & _touching_border(~left | (is_shade & (_distance(left) < SHADOW_REACH * max(mask.shape))))
+        if not shade.any():
+            break
+        more = _real_shadow(left, left & ~_up_to_the_edge(left, shade, image), found, delta)
+        if not more.any():
+            break
+        found |= more
+    return mask & ~found
+
+
+def _up_to_the_edge(mask: Bool, shade: Bool, image: UInt8) -> Bool:
+    """Mask without a shade that ends a little before the garment's edge, where the edge's blur begins."""
+    near = max(3, round(EDGE_SHARE * max(mask.shape)))
+    marks = np.zeros(mask.shape, dtype=np.int32)
+    marks[mask & (_distance(~shade) > near)] = 1
+    marks[~mask | shade] = 2
+    cv2.watershed(image, marks)
+    return np.asarray(mask & ~shade & (marks != 2))
+
+
+def _real_shadow(mask: Bool, shade: Bool, before: Bool, delta: Float32) -> Bool:
+    """The pieces of a shade that end at a clear edge and lie along enough of the outline, or beside what was found."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    count, labels = cv2.connectedComponents(shade.astype(np.uint8), connectivity=8)
+    outline = mask & (cv2.erode(mask.astype(np.uint8), cross) == 0)
+    along = np.bincount(labels[outline], minlength=count) / max(1, int(outline.sum()))
+    along[labels[shade & (cv2.dilate(before.astype(np.uint8), cross) > 0)]] = 1.0
+    garment = mask & ~shade
+    garment_delta, shade_delta = _mean_near(garment, delta), _mean_near(shade, delta)
+    is_clear = (garment_delta > CLEAR_DELTA) & (garment_delta > CLEAR_TIMES * shade_delta)
+    front = shade & (cv2.dilate(garment.astype(np.uint8), cross) > 0)
+    fronts, clear = (np.bincount(labels[where], minlength=count) for where in (front, front & is_clear))
+    real = (along >= SHADOW_ALONG) & (clear >= CLEAR_SHARE * np.maximum(1, fronts))
+    real[0] = False
+    return np.asarray(real[labels])
+
+
+def _mean_near(where: Bool, values: Float32) -> Float32:
+    """Mean of values over those pixels of a small window that are `where`."""
+    share = cv2.blur(where.astype(np.float32), (9, 9))
+    total = cv2.blur(np.where(where, values, 0).astype(np.float32), (9, 9))
+    return np.asarray(total / np.maximum(share, 1e-3))
+
+
+def _distance(where: Bool) -> Float32:
+    """Of each pixel that is `where` to the nearest that is not, px."""
+    return np.asarray(cv2.distanceTransform(where.astype(np.uint8), cv2.DIST_L2, 5))
 
 
 def _shave(mask: Bool, delta: Float32, limit: float, edge_at: float) -> Bool:
