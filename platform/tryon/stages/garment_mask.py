@@ -167,7 +167,7 @@ def without_shadow(mask: Bool, image: UInt8, lab: Float32, backdrop: Backdrop) -
         shade = left & _touching_border(~left | (is_shade & (_distance(left) < SHADOW_REACH * max(mask.shape))))
         if not shade.any():
             break
-        more = _real_shadow(left, left & ~_up_to_the_edge(left, shade, image), found, delta)
+        more = _real_shadow(left, _up_to_the_edge(left, shade, image), found, delta)
         if not more.any():
             break
         found |= more
@@ -175,13 +175,13 @@ def without_shadow(mask: Bool, image: UInt8, lab: Float32, backdrop: Backdrop) -
 
 
 def _up_to_the_edge(mask: Bool, shade: Bool, image: UInt8) -> Bool:
-    """Mask without a shade that ends a little before the garment's edge, where the edge's blur begins."""
+    """A shade that ends a little before the garment's edge, where the edge's blur begins, grown as far as the edge."""
     near = max(3, round(EDGE_SHARE * max(mask.shape)))
     marks = np.zeros(mask.shape, dtype=np.int32)
     marks[mask & (_distance(~shade) > near)] = 1
     marks[~mask | shade] = 2
     cv2.watershed(image, marks)
-    return np.asarray(mask & ~shade & (marks != 2))
+    return np.asarray(mask & (shade | (marks == 2)))
 
 
 def _real_shadow(mask: Bool, shade: Bool, before: Bool, delta: Float32) -> Bool:
